@@ -1,0 +1,143 @@
+"""Fine-tuning jobs on the wire (contract sections 1.3 and 2)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from tailor.protocol.names import SUFFIX_PATTERN
+
+Auto = Literal["auto"]
+Epochs = Annotated[int, Field(ge=1, le=50, strict=True)]
+BatchSize = Annotated[int, Field(ge=1, le=256, strict=True)]
+Multiplier = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+MetadataKey = Annotated[str, StringConstraints(max_length=64)]
+MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
+
+
+class Hyperparameters(BaseModel):
+    """OpenAI's three; "auto" is resolved by written rules (docs/training.md)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    n_epochs: Auto | Epochs = "auto"
+    batch_size: Auto | BatchSize = "auto"
+    learning_rate_multiplier: Auto | Multiplier = "auto"
+
+
+class SupervisedMethod(BaseModel):
+    """`method.supervised`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    hyperparameters: Hyperparameters | None = None
+
+
+class Method(BaseModel):
+    """How to train; only the part named by `type` counts."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: Annotated[str, StringConstraints(max_length=64)] = "supervised"
+    supervised: SupervisedMethod | None = None
+
+
+class WandbIntegration(BaseModel):
+    """An integration that the hosted service offered; accepted by shape, refused by capability."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: Annotated[str, StringConstraints(max_length=64)]
+
+
+class JobRequest(BaseModel):
+    """Body of `POST /fine_tuning/jobs`. Unknown top-level fields are ignored, `tailor` is ours."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    model: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    training_file: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    validation_file: Annotated[str, StringConstraints(max_length=128)] | None = None
+    suffix: Annotated[str, StringConstraints(pattern=SUFFIX_PATTERN)] | None = None
+    seed: Annotated[int, Field(ge=0, le=2147483647, strict=True)] | None = None
+    metadata: Metadata | None = None
+    method: Method | None = None
+    hyperparameters: Hyperparameters | None = None
+    integrations: Annotated[list[WandbIntegration], Field(max_length=5)] | None = None
+    tailor: dict[str, Any] | None = None
+    """Ours (`extra_body={"tailor": {...}}`): adapter, learning_rate, hold_out ... (docs/training.md)."""
+
+
+class JobError(BaseModel):
+    """Why a job failed."""
+
+    model_config = ConfigDict(extra="allow")
+
+    code: str
+    message: str
+    param: str | None = None
+
+
+class JobObject(BaseModel):
+    """A job, every key always present."""
+
+    id: str
+    object: Literal["fine_tuning.job"] = "fine_tuning.job"
+    created_at: int
+    finished_at: int | None
+    model: str
+    fine_tuned_model: str | None
+    organization_id: str
+    status: str
+    training_file: str
+    validation_file: str | None
+    result_files: list[str]
+    trained_tokens: int | None
+    error: JobError | None
+    hyperparameters: dict[str, Any]
+    seed: int
+    estimated_finish: int | None
+    integrations: list[dict[str, Any]]
+    method: dict[str, Any]
+    metadata: dict[str, str] | None
+    user_provided_suffix: str | None
+    tailor: dict[str, Any]
+    """Ours: phase, queue_position, step, total_steps, pause_reason, base, proof path."""
+
+
+class EventObject(BaseModel):
+    """One line of a job's story."""
+
+    id: str
+    object: Literal["fine_tuning.job.event"] = "fine_tuning.job.event"
+    created_at: int
+    level: Literal["info", "warn", "error"]
+    message: str
+    type: Literal["message", "metrics"]
+    data: dict[str, Any]
+
+
+class CheckpointMetrics(BaseModel):
+    """Figures at the checkpoint's step."""
+
+    step: float | None = None
+    train_loss: float | None = None
+    train_mean_token_accuracy: float | None = None
+    valid_loss: float | None = None
+    valid_mean_token_accuracy: float | None = None
+    full_valid_loss: float | None = None
+    full_valid_mean_token_accuracy: float | None = None
+
+
+class CheckpointObject(BaseModel):
+    """A saved version on the way to the final one; usable at once."""
+
+    id: str
+    object: Literal["fine_tuning.job.checkpoint"] = "fine_tuning.job.checkpoint"
+    created_at: int
+    fine_tuned_model_checkpoint: str
+    fine_tuning_job_id: str
+    step_number: int
+    metrics: CheckpointMetrics
