@@ -10,7 +10,9 @@ from tailor.protocol.fine_tuning import Metadata
 
 Role = Literal["developer", "system", "user", "assistant", "tool", "function"]
 ShortText = Annotated[str, StringConstraints(max_length=256)]
-Finite = Field(allow_inf_nan=False)
+Omitted = Field(exclude_if=lambda value: value is None)
+"""Left out of the JSON when there is nothing: code for OpenAI's API asks whether the key is there."""
+Flag = Annotated[bool, Field(strict=True)]
 
 
 class ChatMessage(BaseModel):
@@ -31,8 +33,8 @@ class StreamOptions(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    include_usage: bool | None = None
-    include_obfuscation: bool | None = None
+    include_usage: Flag | None = None
+    include_obfuscation: Flag | None = None
 
 
 class ChatRequest(BaseModel):
@@ -46,27 +48,29 @@ class ChatRequest(BaseModel):
 
     model: Annotated[str, StringConstraints(min_length=1, max_length=256)]
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=4096)]
-    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
-    top_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False, strict=True)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)] | None = None
     n: Annotated[int, Field(ge=1, le=128, strict=True)] | None = None
     stop: ShortText | Annotated[list[ShortText], Field(max_length=4)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1, strict=True)] | None = None
     max_tokens: Annotated[int, Field(ge=1, strict=True)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63, strict=True)] | None = None
-    logprobs: bool | None = None
+    logprobs: Flag | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20, strict=True)] | None = None
-    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]] | None = None
-    presence_penalty: Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)] | None = None
-    frequency_penalty: Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)] | None = None
-    stream: bool | None = None
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False, strict=True)]] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False, strict=True)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False, strict=True)] | None = None
+    stream: Flag | None = None
     stream_options: StreamOptions | None = None
-    store: bool | None = None
+    store: Flag | None = None
     metadata: Metadata | None = None
     tools: Annotated[list[dict[str, Any]], Field(max_length=128)] | None = None
     tool_choice: str | dict[str, Any] | None = None
     functions: Annotated[list[dict[str, Any]], Field(max_length=128)] | None = None
     function_call: str | dict[str, Any] | None = None
+    parallel_tool_calls: Flag | None = None
     response_format: dict[str, Any] | None = None
+    modalities: list[str] | None = None
 
 
 class TopLogprob(BaseModel):
@@ -111,7 +115,9 @@ class AnswerMessage(BaseModel):
     role: Literal["assistant"] = "assistant"
     content: str | None
     refusal: str | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: Annotated[list[ToolCall] | None, Omitted] = None
+    function_call: Annotated[FunctionCall | None, Omitted] = None
+    """The legacy form, for requests with `functions`."""
 
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
@@ -145,7 +151,7 @@ class ChatCompletion(BaseModel):
     usage: Usage
     system_fingerprint: str | None = None
     service_tier: Literal["default"] | None = None
-    metadata: dict[str, str] | None = None
+    metadata: Annotated[dict[str, str] | None, Omitted] = None
 
 
 class CompletionDeleted(BaseModel):

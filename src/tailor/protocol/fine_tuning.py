@@ -11,7 +11,7 @@ from tailor.protocol.names import SUFFIX_PATTERN
 Auto = Literal["auto"]
 Epochs = Annotated[int, Field(ge=1, le=50, strict=True)]
 BatchSize = Annotated[int, Field(ge=1, le=256, strict=True)]
-Multiplier = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Multiplier = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 MetadataKey = Annotated[str, StringConstraints(max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
@@ -44,12 +44,24 @@ class Method(BaseModel):
     supervised: SupervisedMethod | None = None
 
 
+class WandbRun(BaseModel):
+    """Where metrics would have gone."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    project: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    name: Annotated[str, StringConstraints(max_length=256)] | None = None
+    entity: Annotated[str, StringConstraints(max_length=256)] | None = None
+    tags: Annotated[list[Annotated[str, StringConstraints(max_length=64)]], Field(max_length=50)] | None = None
+
+
 class WandbIntegration(BaseModel):
-    """An integration that the hosted service offered; accepted by shape, refused by capability."""
+    """An integration that the hosted service offered: echoed, with an event that nothing is exported."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="ignore")
 
-    type: Annotated[str, StringConstraints(max_length=64)]
+    type: Literal["wandb"]
+    wandb: WandbRun
 
 
 class JobRequest(BaseModel):

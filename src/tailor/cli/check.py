@@ -1,0 +1,102 @@
+"""`tailor check FILE`: everything wrong with a training file, before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tailor.cli.options import Json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from tailor.cli.view import View
+    from tailor.data import DataReport, Dataset, Problem
+
+
+def check(
+    file: Annotated[Path, typer.Argument(help="A training file (JSONL with `messages`).", metavar="FILE")],
+    validation: Annotated[
+        Path | None, typer.Option("--validation", metavar="FILE", help="A validation file to check with it.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Find everything wrong with a training file. Needs no server.
+
+    Every problem is shown with its line, its field and what to do. Blocking ones end with exit code 1.
+    """
+    from tailor.cli.view import View
+
+    view = View.open(as_json=as_json)
+    reports = read_reports(file, validation)
+    for report in reports if not as_json else ():
+        show_report(view, report)
+    view.emit({"ok": all(report.ok for report in reports), "files": [report.to_dict() for report in reports]})
+    if not all(report.ok for report in reports):
+        raise typer.Exit(1)
+
+
+def read_reports(file: Path, validation: Path | None) -> list[DataReport]:
+    """The report of the training file, then that of the validation file if there is one."""
+    from tailor.data import overlap
+
+    train = read(file, minimum_examples=10)
+    if validation is None:
+        return [train.report]
+    held_out = read(validation, minimum_examples=1)
+    return [train.report, held_out.report.including(overlap(train, held_out))]
+
+
+def read(file: Path, *, minimum_examples: int) -> Dataset:
+    """A file of conversations, checked.
+
+    Raises:
+        InvalidRequest: There is no such file, or it cannot be read.
+    """
+    from tailor.cli.files import opened
+    from tailor.data import read_supervised
+
+    with opened(file) as stream:
+        return read_supervised(stream, name=file.name, minimum_examples=minimum_examples)
+
+
+def show_report(view: View, report: DataReport, *, most_advice: int = 100) -> None:
+    """The problems as a table, and the sum in one sentence. Blocking ones are never left out."""
+    advice = [problem for problem in report.problems if problem.severity == "advice"]
+    shown = [*report.blocking, *advice[:most_advice]]
+    if shown:
+        view.people.print(_table(shown))
+    hidden = report.num_blocking + report.num_advice - len(shown)
+    if hidden > 0:
+        counts = ", ".join(f"{code} {count}" for code, count in report.counts.items())
+        view.say(f"... and {hidden} more; by kind: {counts}", style="dim")
+    view.say(f"{'✓' if report.ok else '✗'} {report.summary()}", style="green" if report.ok else "bold red")
+
+
+def _table(problems: Sequence[Problem]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from tailor.cli.figures import printable
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("line", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("where", overflow="fold", ratio=2)
+    table.add_column("what", overflow="fold", ratio=5)
+    table.add_column("what to do", overflow="fold", ratio=5)
+    for problem in problems:
+        is_blocking = problem.severity == "blocking"
+        table.add_row(
+            str(problem.line or ""),
+            Text("blocks" if is_blocking else "advice", style="red" if is_blocking else "yellow"),
+            Text(printable(problem.field or "")),
+            Text(printable(problem.message)),
+            Text(problem.remedy),
+        )
+    return table

@@ -1,0 +1,89 @@
+"""The proof of a version as people read it: before, after, and whether chance could have done it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tailor.cli.figures import count, percent, printable, shortened
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tailor.cli.view import View
+    from tailor.protocol import Arm, Proof, ProofItem
+
+
+def show_proof(view: View, proof: Proof, *, num_examples_shown: int = 3) -> None:
+    """The before/after table, the test, and some items that changed."""
+    view.say()
+    view.say(f"Before and after, on {count(proof.num_items, 'held-out item')} ({proof.data})", style="bold")
+    view.people.print(_table(proof))
+    view.say(f"  {printable(proof.verdict)}", style="bold")
+    view.say(f"  fixed {proof.fixed}, broken {proof.broken}, unchanged {proof.unchanged}")
+    held_out = proof.train_loss + proof.train_held_out_gap
+    view.say(
+        f"  tuned loss on training items {proof.train_loss:.3f}, on held-out ones {held_out:.3f} "
+        f"(gap {proof.train_held_out_gap:+.3f})"
+    )
+    view.say(f"  {proof.difference.test}; 95 % intervals", style="dim")
+    if proof.num_overlap:
+        view.say(
+            f"  {proof.num_overlap} of these prompts are also in the training data, which flatters it",
+            style="yellow",
+        )
+    for note in proof.notes:
+        view.say(f"  note: {printable(note)}", style="yellow")
+    for outcome in ("fixed", "broken"):
+        items = [item for item in proof.items if item.outcome == outcome and item.version_answer is not None]
+        for item in items[:num_examples_shown]:
+            _show_item(view, item)
+
+
+def _table(proof: Proof) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("  ")
+    table.add_column("base", justify="right")
+    table.add_column(
+        "tuned", justify="right", style="bold green" if proof.difference.p_value < 0.05 else "bold"
+    )
+    base, tuned = proof.arms["base"], proof.arms["version"]
+    if base.score is not None and tuned.score is not None:
+        table.add_row("  right", _score(base), _score(tuned))
+    table.add_row("  loss per token", f"{base.loss:.3f}", f"{tuned.loss:.3f}")
+    table.add_row("  tokens predicted", percent(base.token_accuracy), percent(tuned.token_accuracy))
+    table.add_row("  tokens in / out", _tokens(base), _tokens(tuned))
+    if base.latency_p50_ms is not None and tuned.latency_p50_ms is not None:
+        table.add_row("  latency p50 / p95", _latency(base), _latency(tuned))
+    return table
+
+
+def _score(arm: Arm) -> str:
+    share = percent(arm.score or 0.0)
+    if arm.interval is None:
+        return share
+    return f"{share} ({arm.interval.low * 100:.1f} to {arm.interval.high * 100:.1f})"
+
+
+def _tokens(arm: Arm) -> str:
+    return f"{arm.prompt_tokens:,} / {arm.completion_tokens:,}"
+
+
+def _latency(arm: Arm) -> str:
+    return f"{arm.latency_p50_ms or 0:.0f} / {arm.latency_p95_ms or 0:.0f} ms"
+
+
+def _show_item(view: View, item: ProofItem) -> None:
+    style = "green" if item.outcome == "fixed" else "red"
+    view.say()
+    view.say(
+        f"  {item.outcome} (line {item.line}): {shortened(printable(item.prompt), most=90)}", style=style
+    )
+    answers = {"wanted": item.expected, "base": item.base_answer, "tuned": item.version_answer}
+    view.say("    " + "  ".join(f"{name} {_quoted(answer)}" for name, answer in answers.items()))
+
+
+def _quoted(answer: str | None) -> str:
+    return f'"{shortened(printable(answer or ""), most=60)}"'

@@ -1,0 +1,87 @@
+"""What to train, as the options of `tailor train` say it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tailor.protocol import JobRequest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wish:
+    """What to train, as the options say it; None leaves the choice to the server."""
+
+    file: Path
+    validation: Path | None = None
+    model: str | None = None
+    """None: the server's default base."""
+    suffix: str | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate_multiplier: float | None = None
+    seed: int | None = None
+    full: bool = False
+    """Train all weights instead of a LoRA adapter."""
+    rank: int | None = None
+    hold_out: float | None = None
+    """How much of the training file is kept aside for the proof when there is no validation file: a share
+    below 1, or a number of examples."""
+    proof_items: int | None = None
+    """Most held-out items that both models are asked."""
+    name: str | None = None
+    """A label for people, kept in the job's metadata."""
+
+    def request(self, *, model: str, training_file: str, validation_file: str | None) -> JobRequest:
+        """The wire's form of it.
+
+        Raises:
+            InvalidRequest: A value is outside its bounds.
+        """
+        hyperparameters = {
+            "n_epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "learning_rate_multiplier": self.learning_rate_multiplier,
+        }
+        given = {name: value for name, value in hyperparameters.items() if value is not None}
+        return _checked(
+            {
+                "model": model,
+                "training_file": training_file,
+                "validation_file": validation_file,
+                "suffix": self.suffix,
+                "seed": self.seed,
+                "metadata": {"name": self.name} if self.name else None,
+                "method": {"type": "supervised", "supervised": {"hyperparameters": given}},
+                "tailor": self._ours() or None,
+            }
+        )
+
+    def _ours(self) -> dict[str, Any]:
+        adapter: dict[str, Any] = {"type": "full" if self.full else "lora"}
+        if self.rank is not None:
+            adapter["rank"] = self.rank
+        ours: dict[str, Any] = {"adapter": adapter} if self.full or self.rank is not None else {}
+        if self.hold_out is not None:
+            ours["hold_out"] = self.hold_out if self.hold_out < 1 else int(self.hold_out)
+        if self.proof_items is not None:
+            ours["proof_items"] = self.proof_items
+        return ours
+
+
+def _checked(body: dict[str, Any]) -> JobRequest:
+    from pydantic import ValidationError
+
+    from tailor.errors import InvalidRequest
+    from tailor.protocol import JobRequest
+
+    try:
+        return JobRequest.model_validate(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidRequest(
+            f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}.",
+            remedy="`tailor train --help` names the options.",
+        ) from error

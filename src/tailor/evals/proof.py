@@ -1,0 +1,287 @@
+"""The proof that every job ends with: base against version on the same held-out items."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Literal, TypeVar
+
+from tailor.data import Example
+from tailor.errors import InvalidRequest
+from tailor.evals import verdict
+from tailor.evals.agreement import agrees
+from tailor.evals.items import Item, choose, render_items
+from tailor.evals.pair import Answer, Pair
+from tailor.grading import paired_difference, percentile, wilson
+from tailor.models import Template
+from tailor.protocol import Arm, Difference, Interval, Proof, ProofItem
+from tailor.training import ExampleScore
+
+SHORT_ANSWER_TOKENS = 32
+"""References of up to this median length are compared word by word, longer ones by their loss."""
+MOVED_NATS = 0.1
+"""An item whose loss moved by no more than this per token counts as unchanged."""
+MARGIN_TOKENS = 8
+"""A model may write this much more than the longest reference before it is cut off."""
+MAX_LISTED = 200
+MAX_CHARACTERS = 2_000
+
+Outcome = Literal["fixed", "broken", "unchanged"]
+Metric = Literal["pass_rate", "loss"]
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """What is to be proven, and on what."""
+
+    base: str
+    """Name of the base."""
+    version: str
+    """Name of the version."""
+    held_out: Sequence[Example]
+    """Examples that the version never learned from."""
+    training: Sequence[Example]
+    """Examples that it did learn from."""
+    data: str
+    """Where the held-out examples come from, for people."""
+    file: str | None = None
+    """Id of their file."""
+    seed: int = 0
+    """Decides which items are taken where there are more than `max_items`."""
+    max_items: int = 400
+    """Most held-out items that both models are asked."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Examined:
+    """One model's results on all items."""
+
+    scores: list[ExampleScore]
+    answers: list[Answer]
+    """Empty where only losses are compared."""
+    passed: list[bool]
+
+    @property
+    def losses(self) -> list[float]:
+        """Nats per answer token, item by item."""
+        return [_mean([each]) for each in self.scores]
+
+
+def prove(
+    pair: Pair,
+    question: Question,
+    template: Template,
+    *,
+    context_length: int,
+    tick: Callable[[float], None] = lambda share: None,
+) -> Proof:
+    """Examine both models on the same held-out items and compare them item by item.
+
+    Short references and tool calls: both models answer (greedy), and an answer passes if it is the
+    reference. Otherwise the losses of the reference answers are compared. `tick` is told after each
+    result what share of the work is done, and may raise to stop.
+
+    Raises:
+        InvalidRequest: none of the held-out examples fits the context.
+    """
+    items = render_items(
+        choose(question.held_out, question.max_items, seed=question.seed), template, max_tokens=context_length
+    )
+    if not items:
+        raise InvalidRequest(
+            "None of the held-out examples fits the model's context.", code="nothing_to_prove"
+        )
+    known = render_items(
+        choose(question.training, len(items), seed=question.seed), template, max_tokens=context_length
+    )
+    cap = max(item.num_reference_tokens for item in items) + MARGIN_TOKENS
+    metric = _metric(items, cap, context_length)
+    watch = _Watch(tick, len(known) + len(items) * (4 if metric == "pass_rate" else 2))
+    tokenized = [item.tokenized for item in items]
+    base_scores = list(watch(pair.scores("base", tokenized)))
+    version_scores = list(watch(pair.scores("version", tokenized)))
+    train_loss = _mean(list(watch(pair.scores("version", [item.tokenized for item in known]))))
+    answers: dict[Literal["base", "version"], list[Answer]] = {"base": [], "version": []}
+    if metric == "pass_rate":
+        for arm in answers:
+            answers[arm] = list(watch(pair.answers(arm, items, max_tokens=cap)))
+    before = _examined(items, base_scores, answers["base"])
+    after = _examined(items, version_scores, answers["version"])
+    return _proof(question, items, before, after, metric=metric, cap=cap, train_loss=train_loss)
+
+
+def _metric(items: Sequence[Item], cap: int, context_length: int) -> Metric:
+    """Whether what the models answer can be compared word by word, and there is room for an answer."""
+    num_calls = sum(bool(item.example.reference().get("tool_calls")) for item in items)
+    is_short = median(item.num_reference_tokens for item in items) <= SHORT_ANSWER_TOKENS
+    has_room = max(len(item.prompt_ids) for item in items) + cap <= context_length
+    return "pass_rate" if has_room and (is_short or 2 * num_calls >= len(items)) else "loss"
+
+
+class _Watch:
+    """Counts results as they pass."""
+
+    def __init__(self, tick: Callable[[float], None], total: int) -> None:
+        self._tick = tick
+        self._total = total
+        self._done = 0
+
+    def __call__(self, results: Iterable[Result]) -> Iterator[Result]:
+        for result in results:
+            self._done += 1
+            self._tick(self._done / self._total)
+            yield result
+
+
+def _examined(items: list[Item], scores: list[ExampleScore], answers: list[Answer]) -> _Examined:
+    # zip ends early, with nothing, where no answers were asked for.
+    passed = [
+        answer.is_complete and agrees(answer.text, item.reference_text)
+        for item, answer in zip(items, answers, strict=False)
+    ]
+    return _Examined(scores=scores, answers=answers, passed=passed)
+
+
+def _proof(
+    question: Question,
+    items: list[Item],
+    before: _Examined,
+    after: _Examined,
+    *,
+    metric: Metric,
+    cap: int,
+    train_loss: float,
+) -> Proof:
+    outcomes = _outcomes(before, after, metric)
+    difference = _difference(before, after, metric)
+    base, version = _arm(question.base, items, before), _arm(question.version, items, after)
+    known = {example.prompt_key() for example in question.training}
+    overlap = sum(item.example.prompt_key() in known for item in items)
+    gap = version.loss - train_loss
+    return Proof(
+        created_at=int(time.time()),
+        model=question.version,
+        base=question.base,
+        data=question.data,
+        file=question.file,
+        num_items=len(items),
+        num_overlap=overlap,
+        metric=metric,
+        arms={"base": base, "version": version},
+        difference=difference,
+        fixed=outcomes.count("fixed"),
+        broken=outcomes.count("broken"),
+        unchanged=outcomes.count("unchanged"),
+        items=_listed(items, outcomes, before, after),
+        train_loss=train_loss,
+        train_held_out_gap=gap,
+        verdict=verdict.sentence(base, version, difference, num_items=len(items)),
+        notes=verdict.notes(
+            metric,
+            num_items=len(items),
+            num_held_out=len(question.held_out),
+            num_overlap=overlap,
+            num_cut_off=sum(not answer.is_complete for answer in after.answers),
+            gap=gap,
+        ),
+        settings=_settings(question, metric=metric, cap=cap),
+    )
+
+
+def _outcomes(before: _Examined, after: _Examined, metric: Metric) -> list[Outcome]:
+    if metric == "pass_rate":
+        gains = [float(new) - float(old) for old, new in zip(before.passed, after.passed, strict=True)]
+    else:
+        moves = [old - new for old, new in zip(before.losses, after.losses, strict=True)]
+        gains = [move if abs(move) > MOVED_NATS else 0.0 for move in moves]
+    return ["fixed" if gain > 0 else "broken" if gain < 0 else "unchanged" for gain in gains]
+
+
+def _difference(before: _Examined, after: _Examined, metric: Metric) -> Difference:
+    change = (
+        paired_difference(before.passed, after.passed)
+        if metric == "pass_rate"
+        else paired_difference(before.losses, after.losses)
+    )
+    return Difference(
+        metric=metric,
+        mean=change.mean,
+        interval=Interval(low=change.low, high=change.high),
+        p_value=change.p,
+        test=change.method,
+    )
+
+
+def _arm(name: str, items: list[Item], examined: _Examined) -> Arm:
+    score = interval = fast = slow = None
+    completion_tokens = sum(item.num_reference_tokens for item in items)
+    if examined.answers:
+        score = sum(examined.passed) / len(examined.passed)
+        bounds = wilson(sum(examined.passed), len(examined.passed))
+        interval = Interval(low=bounds.low, high=bounds.high)
+        milliseconds = [1000 * answer.seconds for answer in examined.answers]
+        fast, slow = percentile(milliseconds, 50), percentile(milliseconds, 95)
+        completion_tokens = sum(answer.num_tokens for answer in examined.answers)
+    num_correct = sum(each.num_correct for each in examined.scores)
+    return Arm(
+        model=name,
+        score=score,
+        interval=interval,
+        loss=_mean(examined.scores),
+        token_accuracy=num_correct / sum(each.num_tokens for each in examined.scores),
+        prompt_tokens=sum(len(item.prompt_ids) for item in items),
+        completion_tokens=completion_tokens,
+        latency_p50_ms=fast,
+        latency_p95_ms=slow,
+    )
+
+
+def _mean(scores: Sequence[ExampleScore]) -> float:
+    """Nats per answer token over all of them together; 0 for none."""
+    return sum(each.loss_sum for each in scores) / max(1, sum(each.num_tokens for each in scores))
+
+
+def _listed(
+    items: list[Item], outcomes: list[Outcome], before: _Examined, after: _Examined
+) -> list[ProofItem]:
+    ranks = {"broken": 0, "fixed": 1, "unchanged": 2}
+    order = sorted(range(len(items)), key=lambda index: (ranks[outcomes[index]], index))
+    return [
+        ProofItem(
+            line=items[index].example.line,
+            outcome=outcomes[index],
+            passed=after.passed[index] if after.passed else None,
+            prompt=_clip(_last_words(items[index].example)),
+            expected=_clip(items[index].reference_text),
+            base_answer=_clip(before.answers[index].text) if before.answers else None,
+            version_answer=_clip(after.answers[index].text) if after.answers else None,
+            base_loss=before.losses[index],
+            version_loss=after.losses[index],
+        )
+        for index in order[:MAX_LISTED]
+    ]
+
+
+def _last_words(example: Example) -> str:
+    """The end of the prompt: what the answer replies to."""
+    prompt = example.prompt()
+    return str(prompt[-1].get("content") or "") if prompt else ""
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= MAX_CHARACTERS else text[: MAX_CHARACTERS - 4] + " ..."
+
+
+def _settings(question: Question, *, metric: Metric, cap: int) -> dict[str, Any]:
+    settings: dict[str, Any] = {"seed": question.seed, "max_items": question.max_items}
+    if metric == "loss":
+        return settings | {"moved_nats_per_token": MOVED_NATS}
+    return settings | {
+        "decoding": "greedy",
+        "max_tokens": cap,
+        "comparison": "equal but for white space around it; tool calls by name and JSON value",
+        "latency": "per item, from asking to the last token, up to 32 items answered together",
+    }

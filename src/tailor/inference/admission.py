@@ -1,0 +1,125 @@
+"""Who comes in: bounded queues, tenants by turns.
+
+A request counts as queued until it starts, also while its model loads. The tenant with the fewest
+running answers goes first, then the one that has waited longest for a turn.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from tailor.errors import RateLimited, Unavailable
+from tailor.inference.engine import GenerationRequest
+from tailor.inference.residency import Lease
+from tailor.inference.stream import Generation
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineLimits:
+    """How much an engine takes on."""
+
+    max_running: int = 64
+    """Answers written at once."""
+
+    max_queued_requests: int = 256
+    max_queued_requests_per_tenant: int = 128
+    max_queued_prompt_tokens: int = 262_144
+
+    max_tokens_per_step: int = 512
+    """Tokens in one run of the model: bounds how long reading prompts delays running answers."""
+
+    weights_bytes: int = 8 << 30
+    """Memory for models and adapters that stay loaded; one that is needed is loaded even beyond it."""
+
+    cache_bytes: int = 1 << 30
+    """Memory for keys and values of all running answers."""
+
+    max_unread_chunks: int = 256
+    unread_seconds: float = 30.0
+    """How long a reader may leave its queue full before its request ends."""
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class Pending:
+    """A request from submission to its last answer."""
+
+    request: GenerationRequest
+    generation: Generation
+    max_length: int
+    """Prompt and answer together."""
+
+    unread_seconds: float = math.inf
+    lease: Lease | None = None
+    """The weights held for it, from its turn on."""
+
+    num_open: int = 0
+    """Answers being written."""
+
+
+class FairQueue:
+    """The requests that wait. Not thread-safe: the engine holds its lock."""
+
+    def __init__(self, limits: EngineLimits) -> None:
+        self._limits = limits
+        self._tenants: dict[str, deque[Pending]] = {}
+        self._waiting: dict[str, int] = {}
+        self.num_requests = 0
+        self.num_prompt_tokens = 0
+
+    def push(self, pending: Pending, *, retry_after_seconds: float) -> None:
+        """Queue a request; RateLimited or Unavailable when a bound is reached."""
+        request, limits = pending.request, self._limits
+        waiting = self._waiting.get(request.tenant, 0)
+        if waiting + request.n > limits.max_queued_requests_per_tenant:
+            raise RateLimited(
+                f"{waiting} of your requests are waiting already",
+                remedy="Wait for answers before you send more.",
+                retry_after_seconds=retry_after_seconds,
+            )
+        num_tokens = self.num_prompt_tokens + len(request.prompt_ids)
+        is_full = self.num_requests + request.n > limits.max_queued_requests
+        if is_full or (self.num_requests and num_tokens > limits.max_queued_prompt_tokens):
+            raise Unavailable(
+                "the server has as many requests waiting as it can answer in time",
+                remedy="Try again shortly.",
+                retry_after_seconds=retry_after_seconds,
+            )
+        self.num_requests += request.n
+        self.num_prompt_tokens = num_tokens
+        self._waiting[request.tenant] = waiting + request.n
+        self._tenants.setdefault(request.tenant, deque()).append(pending)
+
+    def pop(self, running: Mapping[str, int]) -> Pending | None:
+        """The next request in fairness; it stays counted until `leave`."""
+        if not self._tenants:
+            return None
+        # A dict keeps the order of insertion: a tenant that was served goes to the end.
+        tenant = min(self._tenants, key=lambda name: running.get(name, 0))
+        requests = self._tenants.pop(tenant)
+        pending = requests.popleft()
+        if requests:
+            self._tenants[tenant] = requests
+        return pending
+
+    def leave(self, pending: Pending) -> None:
+        """The request has started or will never start."""
+        request = pending.request
+        self.num_requests -= request.n
+        self.num_prompt_tokens -= len(request.prompt_ids)
+        self._waiting[request.tenant] -= request.n
+        if not self._waiting[request.tenant]:
+            del self._waiting[request.tenant]
+
+    def remove(self, pending: Pending) -> None:
+        """Take out a request whose turn has not come."""
+        requests = self._tenants[pending.request.tenant]
+        requests.remove(pending)
+        if not requests:
+            del self._tenants[pending.request.tenant]
+        self.leave(pending)
+
+    def __iter__(self) -> Iterator[Pending]:
+        return (pending for requests in list(self._tenants.values()) for pending in list(requests))

@@ -1,0 +1,10 @@
+"""The durable queue's other end: the supervisor, and the workers that turn a job into a version.
+
+Light to import: torch comes only with a training worker.
+"""
+
+from tailor.jobs.options import JobOptions
+from tailor.jobs.settings import WorkerSettings, physical_cores
+from tailor.jobs.supervisor import Supervisor
+
+__all__ = ["JobOptions", "Supervisor", "WorkerSettings", "physical_cores"]

@@ -1,0 +1,143 @@
+"""Training itself: every step logged, every so often saved, every epoch usable."""
+
+from __future__ import annotations
+
+import time
+
+from tailor.jobs.attempt import Attempt
+from tailor.jobs.forecast import Forecast
+from tailor.jobs.prepare import Prepared
+from tailor.jobs.publish import publish_checkpoint
+from tailor.jobs.pulse import BLOCK_PATIENCE_SECONDS, Interrupted
+from tailor.store import JsonObject, reach
+from tailor.training import EpochEnd, Note, Progress, StepMetrics, save_checkpoint, train
+
+KEPT_SAVES = 3
+_ROOM_FOR_SAVES = 2.5
+_PROOF_PASSES = 3
+"""What a proof costs an item, in steps of one example: three scores at a third each, and two answers."""
+
+
+class Fit:
+    """One attempt's run through the remaining steps."""
+
+    def __init__(self, attempt: Attempt, prepared: Prepared) -> None:
+        self._attempt = attempt
+        self._prepared = prepared
+        num_items = min(len(prepared.validation.examples), prepared.options.proof_items)
+        self._forecast = Forecast(
+            total_steps=prepared.recipe.num_steps,
+            first_step=prepared.progress.step,
+            steps_after=_PROOF_PASSES * num_items / prepared.recipe.batch_size,
+        )
+        self._saver = Saver(attempt, prepared)
+        self._steps_per_epoch = prepared.recipe.num_steps // prepared.recipe.num_epochs
+
+    def run(self) -> Progress:
+        """Train to the end; where it ended.
+
+        Raises:
+            Interrupted: somebody asked for it; the state is saved.
+            LeaseLost: the job is somebody else's.
+        """
+        attempt, prepared = self._attempt, self._prepared
+        attempt.pulse.enter("training")
+        progress = prepared.progress
+        updates = train(
+            prepared.learner,
+            prepared.tokenized.examples,
+            validation=prepared.validation.examples,
+            progress=progress,
+        )
+        figures: JsonObject = {}
+        for update in updates:
+            attempt.pulse.tick()
+            match update:
+                case Note():
+                    once_key = f"note:{update.step}:{update.message}"
+                    attempt.lease.add_event(update.message, level=update.level, once_key=once_key)
+                case StepMetrics():
+                    progress, figures = update.progress, self._log(update)
+                    reach("after_step")
+                    # The end of an epoch is an update of its own, and the better place to stop or save.
+                    if update.step % self._steps_per_epoch:
+                        self._rest(progress, figures)
+                case EpochEnd():
+                    progress = update.progress
+                    self._end_epoch(progress, figures)
+        return progress
+
+    def _log(self, metrics: StepMetrics) -> JsonObject:
+        data = metrics.to_dict() | {
+            "epoch": metrics.epoch,
+            "learning_rate": metrics.learning_rate,
+            "gradient_norm": metrics.gradient_norm,
+            "train_tokens": metrics.num_tokens,
+        }
+        self._attempt.lease.add_metrics(step=metrics.step, data=data, message=metrics.message)
+        self._forecast.step_done(metrics.step)
+        self._attempt.pulse.be_patient(10 * self._forecast.seconds_per_step)
+        self._attempt.pulse.expect(estimated_finish=self._forecast.finish_at())
+        return data
+
+    def _end_epoch(self, progress: Progress, figures: JsonObject) -> None:
+        """A model to use first, then the save: a crash in between redoes the epoch's end, not skips it."""
+        if progress.step < self._prepared.recipe.num_steps:
+            publish_checkpoint(self._attempt, self._prepared, step=progress.step, metrics=figures)
+        self._saver.save(progress)
+        self._stop_if_asked(progress, figures, is_saved=True)
+
+    def _rest(self, progress: Progress, figures: JsonObject) -> None:
+        """Between two steps: save if it is time to, stop if somebody wants it."""
+        is_due = self._saver.is_due(progress.step)
+        if is_due:
+            self._saver.save(progress)
+        self._stop_if_asked(progress, figures, is_saved=is_due)
+
+    def _stop_if_asked(self, progress: Progress, figures: JsonObject, *, is_saved: bool) -> None:
+        reason = self._attempt.pulse.interruption
+        if reason is None:
+            return
+        if not is_saved:
+            self._saver.save(progress)
+        if reason == "pause" and figures:
+            # The state that a job rests in can be tried out (contract section 2).
+            publish_checkpoint(self._attempt, self._prepared, step=progress.step, metrics=figures)
+        raise Interrupted(reason)
+
+
+class Saver:
+    """Writes the state from which a later attempt goes on, as often as it is worth its cost."""
+
+    def __init__(self, attempt: Attempt, prepared: Prepared) -> None:
+        self._attempt = attempt
+        self._prepared = prepared
+        self._saved_at = time.monotonic()
+        self._cost_seconds = 0.0
+
+    def is_due(self, step: int) -> bool:
+        """Whether a crash would cost more than a save does."""
+        if step % self._prepared.recipe.checkpoint_every_steps == 0:
+            return True
+        least = max(self._attempt.settings.save_every_seconds, 20 * self._cost_seconds)
+        return time.monotonic() - self._saved_at >= least
+
+    def save(self, progress: Progress) -> None:
+        """Write the state at this step; raises StorageFull, leaving the earlier ones as they are."""
+        attempt, prepared, lease = self._attempt, self._prepared, self._attempt.lease
+        begin = time.monotonic()
+        size = sum(tensor.nbytes for tensor in prepared.learner.state().values())
+        attempt.store.require_room(int(_ROOM_FOR_SAVES * size))
+        attempt.pulse.be_patient(BLOCK_PATIENCE_SECONDS)
+        directory = save_checkpoint(
+            lease.directory,
+            f"step-{progress.step:08d}.{lease.token}",
+            prepared.learner,
+            progress,
+            dataset_fingerprint=prepared.training.fingerprint,
+        )
+        lease.add_save(step=progress.step, directory=directory.name)
+        reach("after_save")
+        lease.prune_saves(keep=KEPT_SAVES)
+        self._saved_at = time.monotonic()
+        self._cost_seconds = self._saved_at - begin

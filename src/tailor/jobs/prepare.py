@@ -1,0 +1,233 @@
+"""Before the first step: data, held-out examples, recipe, model, and the newest good save."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tailor.data import Dataset, hold_out, write_jsonl
+from tailor.errors import NotFound
+from tailor.jobs.attempt import Attempt, Refused
+from tailor.jobs.options import JobOptions
+from tailor.jobs.pulse import BLOCK_PATIENCE_SECONDS
+from tailor.jobs.validate import read_checked
+from tailor.models import inspect, load_template, native_dtype
+from tailor.store import Base, Corrupt, read_manifest
+from tailor.training import (
+    Learner,
+    Progress,
+    Recipe,
+    Tokenized,
+    Wanted,
+    load_checkpoint,
+    make_deterministic,
+    tokenize,
+)
+
+_LINES_IN_MESSAGE = 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeldOut:
+    """The examples that training never sees."""
+
+    dataset: Dataset
+    data: str
+    """Where they come from, for people."""
+    file: str
+    """Id of their file."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """Everything that training needs."""
+
+    base: Base
+    training: Dataset
+    """Without what is held out."""
+    tokenized: Tokenized
+    held_out: HeldOut | None
+    validation: Tokenized
+    """The held-out examples; empty when there are none."""
+    learner: Learner
+    progress: Progress
+    """Where to go on from."""
+    options: JobOptions
+
+    @property
+    def recipe(self) -> Recipe:
+        """How to train."""
+        return self.learner.recipe
+
+
+def prepare(attempt: Attempt) -> Prepared:
+    """Read the files, hold examples out, resolve the recipe, load the model and the newest good save.
+
+    Raises:
+        Refused: the job cannot be trained as asked.
+        InvalidRequest: an option is out of its bounds.
+    """
+    job, pulse = attempt.job, attempt.pulse
+    options = JobOptions.parse(job.options)
+    base = _base(attempt)
+    directory = Path(base.directory)
+    training, held_out = _split(attempt, options)
+    pulse.stop_if_asked()
+    template = load_template(directory)
+    facts = inspect(directory)
+    wanted = Wanted.parse(job.hyperparameters, options.training)
+    limit = min(wanted.max_context_tokens or facts.context_length, facts.context_length)
+    tokenized = tokenize(training.examples, template, max_tokens=limit)
+    validation = tokenize(held_out.dataset.examples if held_out else (), template, max_tokens=limit)
+    _report_lost(attempt, tokenized, limit)
+    pulse.stop_if_asked()
+    recipe = _saved_recipe(attempt) or Recipe.auto(
+        tokenized.facts,
+        facts,
+        wanted,
+        seed=job.seed,
+        native_dtype=native_dtype(),
+        parent=_parent(attempt),
+    )
+    _show(attempt, recipe)
+    pulse.enter("preparing", patience_seconds=BLOCK_PATIENCE_SECONDS)
+    make_deterministic(attempt.settings.num_threads)
+    learner = Learner.open(directory, recipe, parent=_parent(attempt))
+    progress = _restore(attempt, learner, training.fingerprint)
+    pulse.stop_if_asked()
+    return Prepared(
+        base=base,
+        training=training,
+        tokenized=tokenized,
+        held_out=held_out,
+        validation=validation,
+        learner=learner,
+        progress=progress,
+        options=options,
+    )
+
+
+def _base(attempt: Attempt) -> Base:
+    try:
+        return attempt.store.bases.get(attempt.job.base)
+    except NotFound as error:
+        raise Refused(
+            f"The base {attempt.job.base} is no longer on this server.",
+            code="model_not_available",
+            param="model",
+            remedy="Choose another model, or ask the operator to add it again.",
+        ) from error
+
+
+def _parent(attempt: Attempt) -> Path | None:
+    """The weights of the version to go on from."""
+    job = attempt.job
+    if job.parent is None:
+        return None
+    return attempt.store.weights.verify(attempt.store.versions.get(job.tenant, job.parent).digest)
+
+
+def _split(attempt: Attempt, options: JobOptions) -> tuple[Dataset, HeldOut | None]:
+    """Training examples, and what is held out: the validation file, else a part of the training file."""
+    job, lease, tick = attempt.job, attempt.lease, attempt.pulse.stop_if_asked
+    dataset = read_checked(lease.open_training(), job.training_file, "training_file", tick)
+    stream = lease.open_validation()
+    if stream is not None and job.validation_file is not None:
+        validation = read_checked(stream, job.validation_file, "validation_file", tick)
+        source = f"validation file {job.validation_file}"
+        return dataset, HeldOut(dataset=validation, data=source, file=job.validation_file)
+    share, maximum = options.share_and_maximum(len(dataset))
+    training, held = hold_out(dataset, share=share, maximum=maximum, seed=job.seed)
+    if not len(held):
+        lease.add_event(
+            "No examples are held out, so nothing will be proven about the model. Give a validation file"
+            + (", or leave out tailor.hold_out." if options.hold_out == 0 else "."),
+            level="warn",
+            once_key="hold_out",
+        )
+        return dataset, None
+    record = attempt.store.files.add(
+        job.tenant,
+        data=write_jsonl(held.examples),
+        filename=f"{job.id}-held-out.jsonl",
+        purpose="user_data",
+        once_key=f"held-out:{job.id}",
+    )
+    lease.add_event(
+        f"Held out {len(held)} of {len(dataset)} examples for validation and proof: {record.id}",
+        data={"file": record.id, "num_examples": len(held)},
+        once_key="hold_out",
+    )
+    return training, HeldOut(dataset=held, data=f"held out from {job.training_file}", file=record.id)
+
+
+def _report_lost(attempt: Attempt, tokenized: Tokenized, limit: int) -> None:
+    """Say which lines lost their end, or could not be used at all."""
+    if not tokenized.examples:
+        raise Refused(
+            f"No example has an answer within the context of {limit} tokens, so there is nothing to learn.",
+            code="invalid_training_file",
+            param="training_file",
+            remedy="Shorten the prompts, or choose a base with a longer context.",
+        )
+    for lines, what, key in (
+        (tokenized.truncated_lines, f"are longer than {limit} tokens and lost their end", "truncated"),
+        (tokenized.skipped_lines, f"have no answer within {limit} tokens and are left out", "skipped"),
+    ):
+        if lines:
+            attempt.lease.add_event(
+                f"{len(lines)} examples {what}: {_in_words(lines)}.",
+                level="warn",
+                data={"lines": list(lines[:1000])},
+                once_key=key,
+            )
+
+
+def _in_words(lines: Sequence[int]) -> str:
+    listed = ", ".join(map(str, lines[:_LINES_IN_MESSAGE]))
+    more = f" and {len(lines) - _LINES_IN_MESSAGE} more" if len(lines) > _LINES_IN_MESSAGE else ""
+    return f"lines {listed}{more}"
+
+
+def _saved_recipe(attempt: Attempt) -> Recipe | None:
+    """The recipe that earlier attempts trained with: resolved once, whatever has changed since."""
+    for save in attempt.lease.saves():
+        try:
+            return Recipe.from_dict(read_manifest(attempt.lease.directory / save.directory)["recipe"])
+        except Corrupt:
+            continue
+    return None
+
+
+def _show(attempt: Attempt, recipe: Recipe) -> None:
+    """Put numbers in place of "auto", in both places of the wire."""
+    resolved = recipe.wire_hyperparameters()
+    method = attempt.job.method or {"type": "supervised"}
+    supervised = {**(method.get("supervised") or {}), "hyperparameters": resolved}
+    attempt.lease.resolve(resolved, method={**method, "supervised": supervised}, total_steps=recipe.num_steps)
+
+
+def _restore(attempt: Attempt, learner: Learner, fingerprint: str) -> Progress:
+    """Bring the learner to the newest save that is whole; from the start if there is none."""
+    lease = attempt.lease
+    saves = lease.saves()
+    for save in saves:
+        try:
+            progress = load_checkpoint(
+                lease.directory / save.directory, learner, dataset_fingerprint=fingerprint
+            )
+        except (Corrupt, FileNotFoundError):
+            lease.add_event(
+                f"The saved state at step {save.step} is damaged and is not used.",
+                level="warn",
+                data={"recovery": True},
+            )
+            continue
+        lease.add_event(f"Going on from the state saved at step {progress.step}", data={"recovery": True})
+        return progress
+    if saves:
+        lease.add_event(
+            "No saved state is usable; training starts again.", level="warn", data={"recovery": True}
+        )
+    return Progress()

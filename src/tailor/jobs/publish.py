@@ -1,0 +1,134 @@
+"""Trained weights become versions: written whole, under their own hash, with all that says what they are."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Literal
+
+from tailor.jobs.attempt import Attempt
+from tailor.jobs.names import version_name
+from tailor.jobs.prepare import Prepared
+from tailor.jobs.results import result_csv
+from tailor.protocol import Proof
+from tailor.store import JsonObject, Version, reach, write_directory
+from tailor.training import software
+
+_PAGE = 1000
+
+
+def publish_weights(attempt: Attempt, prepared: Prepared, *, step: int) -> str:
+    """Write the learner's weights as a version's directory; its digest.
+
+    The files are the same for the same weights, so doing it again gives the same digest.
+
+    Raises:
+        InvalidRequest: a weight is not finite.
+        StorageFull: there is no room for them.
+    """
+    lease = attempt.lease
+    draft = lease.directory / f".tmp-draft-{step}.{lease.token}"
+    name = f".tmp-weights-{step}.{lease.token}"
+    try:
+        attempt.store.require_room()
+        prepared.learner.save(draft, base_name=prepared.base.name)
+        files = {path.name: path for path in sorted(draft.iterdir())}
+        manifest = {"base_digest": prepared.base.digest, "recipe_digest": prepared.recipe.digest}
+        directory = write_directory(lease.directory, name, files, manifest)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    reach("before_publish_rename")
+    return attempt.store.weights.publish(directory)
+
+
+def make_version(
+    attempt: Attempt,
+    prepared: Prepared,
+    *,
+    kind: Literal["final", "checkpoint"],
+    step: int,
+    digest: str,
+    metrics: JsonObject,
+    proof: Proof | None = None,
+) -> Version:
+    """The record of a version: everything needed to say what it is and how it came to be."""
+    job, recipe = attempt.job, prepared.recipe
+    return Version(
+        id=version_name(job, attempt.settings.organization, step=step if kind == "checkpoint" else None),
+        tenant=job.tenant,
+        created_at=int(time.time()),
+        base=job.base,
+        base_digest=prepared.base.digest,
+        kind=kind,
+        job_id=job.id,
+        step=step,
+        digest=digest,
+        adapter=recipe.adapter,
+        dataset_fingerprint=prepared.training.fingerprint,
+        recipe=recipe.to_dict(),
+        template_digest=prepared.base.template_digest,
+        software=dict(software()),
+        metrics=metrics,
+        parent=job.parent,
+        proof=None if proof is None else proof.model_dump(mode="json"),
+    )
+
+
+def publish_checkpoint(attempt: Attempt, prepared: Prepared, *, step: int, metrics: JsonObject) -> None:
+    """Make the weights at `step` usable as a model; done again it changes nothing."""
+    digest = publish_weights(attempt, prepared, step=step)
+    version = make_version(attempt, prepared, kind="checkpoint", step=step, digest=digest, metrics=metrics)
+    attempt.lease.add_checkpoint(
+        step=step,
+        name=version.id,
+        digest=digest,
+        metrics=metrics,
+        version=version,
+        message=f"Checkpoint created at step {step} with Snapshot ID: {version.id}",
+    )
+
+
+def publish_final(attempt: Attempt, prepared: Prepared, *, digest: str, proof: Proof | None) -> None:
+    """The job has succeeded: result file and version, in one transaction with the job's status."""
+    job, lease = attempt.job, attempt.lease
+    rows = stored_metrics(attempt)
+    record = attempt.store.files.add(
+        job.tenant,
+        data=result_csv(rows),
+        filename="step_metrics.csv",
+        purpose="fine-tune-results",
+        once_key=f"results:{job.id}",
+    )
+    version = make_version(
+        attempt,
+        prepared,
+        kind="final",
+        step=prepared.recipe.num_steps,
+        digest=digest,
+        metrics=rows[-1] if rows else {},
+        proof=proof,
+    )
+    lease.publish(
+        version,
+        result_file_id=record.id,
+        trained_tokens=prepared.tokenized.facts.num_tokens * prepared.recipe.num_epochs,
+    )
+
+
+def stored_metrics(attempt: Attempt) -> list[JsonObject]:
+    """The figures of every step as the job's log has them, in order."""
+    job = attempt.job
+    rows: list[JsonObject] = []
+    after: str | None = None
+    while True:
+        page = attempt.store.jobs.events(job.tenant, job.id, after=after, limit=_PAGE)
+        rows += [event.data for event in page.items if event.type == "metrics"]
+        if not page.has_more:
+            return sorted(rows, key=lambda row: int(row["step"]))
+        after = page.items[-1].id
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Delete a finished job's saves: its versions lie elsewhere."""
+    shutil.rmtree(directory, ignore_errors=True)

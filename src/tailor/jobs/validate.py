@@ -1,0 +1,83 @@
+"""The first half of a job: are the files good? Imports nothing heavy, so the answer comes quickly."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import BinaryIO, Literal, cast
+
+from tailor.data import DataReport, Dataset, overlap, read_supervised
+from tailor.jobs.attempt import Attempt, Refused
+
+TICK_EVERY_LINES = 1_000
+MINIMUM_EXAMPLES = 10
+_ADVICE_IN_MESSAGE = 10
+
+
+def validate(attempt: Attempt) -> None:
+    """Check both files and move the job to the queue.
+
+    Raises:
+        Refused: a file is not good; all problems are named.
+        LeaseLost: the job was cancelled or paused meanwhile.
+    """
+    lease, job, tick = attempt.lease, attempt.job, attempt.pulse.stop_if_asked
+    training = read_checked(lease.open_training(), job.training_file, "training_file", tick)
+    report = training.report
+    stream = lease.open_validation()
+    if stream is not None and job.validation_file is not None:
+        validation = read_checked(stream, job.validation_file, "validation_file", tick)
+        _advise(attempt, validation.report.including(overlap(training, validation)))
+    _advise(attempt, report)
+    attempt.pulse.stop_if_asked()
+    lease.validated()
+
+
+def read_checked(
+    stream: BinaryIO,
+    name: str,
+    param: Literal["training_file", "validation_file"],
+    tick: Callable[[], None],
+) -> Dataset:
+    """A good file's examples; raises Refused for any other, with every problem."""
+    minimum = MINIMUM_EXAMPLES if param == "training_file" else 1
+    with stream:
+        dataset = read_supervised(_watched(stream, tick), name=name, minimum_examples=minimum)
+    if not dataset.report.ok:
+        error = dataset.report.job_error(param=param)
+        problems = [asdict(problem) for problem in dataset.report.blocking]
+        raise Refused(error["message"], code=error["code"], param=param, details={"problems": problems})
+    return dataset
+
+
+def _advise(attempt: Attempt, report: DataReport) -> None:
+    """Say once what is worth a look in a file."""
+    advice = [problem for problem in report.problems if problem.severity == "advice"]
+    if not advice:
+        return
+    lines = [str(problem) for problem in advice[:_ADVICE_IN_MESSAGE]]
+    if report.num_advice > len(lines):
+        lines.append(f"... and {report.num_advice - len(lines)} more.")
+    noun = "piece" if report.num_advice == 1 else "pieces"
+    attempt.lease.add_event(
+        f"{report.file}: {report.num_advice} {noun} of advice\n" + "\n".join(lines),
+        level="warn",
+        data={"problems": [asdict(problem) for problem in advice]},
+        once_key=f"advice:{report.file}",
+    )
+
+
+def _watched(stream: BinaryIO, tick: Callable[[], None]) -> BinaryIO:
+    """The same stream; every so many lines it says that the work moves."""
+
+    class Watched(io.BufferedReader):
+        num_lines = 0
+
+        def readline(self, size: int | None = -1) -> bytes:
+            self.num_lines += 1
+            if self.num_lines % TICK_EVERY_LINES == 0:
+                tick()
+            return super().readline(size)
+
+    return cast(BinaryIO, Watched(stream))  # type: ignore[arg-type]

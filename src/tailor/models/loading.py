@@ -1,0 +1,154 @@
+"""Models in memory: a base from its directory, or a trained version on top of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tailor.models import adapters, catalogue
+from tailor.models.attention import ATTENTION_NAME
+from tailor.models.catalogue import BaseFacts
+from tailor.models.template import Template
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(kw_only=True, slots=True)
+class LoadedModel:
+    """A causal language model with everything needed to feed it."""
+
+    model: Any
+    """The transformers `...ForCausalLM`; adapters are attached inside it."""
+
+    tokenizer: Any
+    """Its fast tokenizer."""
+
+    template: Template
+    """Its chat template."""
+
+    facts: BaseFacts
+    """What the catalogue knows of its directory."""
+
+    stop_ids: frozenset[int]
+    """Tokens that end an answer."""
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens of prompt and answer together."""
+        return self.facts.context_length
+
+    @property
+    def digest(self) -> str:
+        """Digest of the model directory."""
+        return self.facts.digest
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the base weights."""
+        return next(iter(self.model.parameters())).dtype  # type: ignore[no-any-return]
+
+    @property
+    def body(self) -> nn.Module:
+        """The transformer without its output layer."""
+        return self.model.model  # type: ignore[no-any-return]
+
+    @property
+    def head(self) -> nn.Linear:
+        """The output layer."""
+        return self.model.get_output_embeddings()  # type: ignore[no-any-return]
+
+
+def native_dtype() -> str:
+    """`bfloat16` where the processor multiplies it in hardware, else `float32`."""
+    if torch.cuda.is_available():
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if has_bf16 else "float32"
+
+
+def load_base(directory: Path, *, dtype: str = "float32") -> LoadedModel:
+    """A base model, ready for packed tokens, in evaluation mode.
+
+    Raises:
+        InvalidRequest: the directory is refused by `catalogue.inspect`.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    directory = Path(directory)
+    facts = catalogue.inspect(directory)
+    safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    config = AutoConfig.from_pretrained(directory, **safe)
+    model = AutoModelForCausalLM.from_pretrained(
+        directory,
+        config=config,
+        dtype=DTYPES[dtype],
+        attn_implementation=ATTENTION_NAME,
+        use_safetensors=True,
+        **safe,
+    )
+    template = load_template(directory)
+    return LoadedModel(
+        model=model.eval(),
+        tokenizer=template.tokenizer,
+        template=template,
+        facts=facts,
+        stop_ids=_stop_ids(model, template),
+    )
+
+
+def load_template(directory: Path) -> Template:
+    """The tokenizer and chat template of a model directory, without its weights."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    return Template(tokenizer, catalogue.read_template(directory))
+
+
+def load_version(directory: Path, base: Path, *, dtype: str = "float32") -> LoadedModel:
+    """A trained version: a complete model, or the `base` directory with the adapter attached."""
+    if not adapters.is_adapter(directory):
+        return load_base(directory, dtype=dtype)
+    loaded = load_base(base, dtype=dtype)
+    adapters.load_adapter(loaded, directory)
+    loaded.model.requires_grad_(False)
+    return loaded
+
+
+def save_full(directory: Path, loaded: LoadedModel, weights: dict[str, Tensor], *, base: Path) -> None:
+    """A complete model directory: new weights, everything else copied from the base's directory.
+
+    `weights` replace the model's parameters by name and are stored in the base's dtype.
+    """
+    import shutil
+
+    from safetensors.torch import save_file
+
+    directory.mkdir(parents=True, exist_ok=True)
+    for path in catalogue.used_files(base):
+        if path.suffix != ".safetensors" and path.name != "model.safetensors.index.json":
+            shutil.copyfile(path, directory / path.name)
+    tied = set(loaded.model.all_tied_weights_keys)
+    tensors = {
+        name: weights.get(name, tensor).detach().to(tensor.dtype).cpu().contiguous()
+        for name, tensor in loaded.model.state_dict().items()
+        if name not in tied
+    }
+    save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+
+
+def _stop_ids(model: Any, template: Template) -> frozenset[int]:
+    """End tokens by the generation config and the tokenizer, and what the template itself ends answers with."""
+    declared = model.generation_config.eos_token_id
+    ids = set(declared if isinstance(declared, list) else [declared])
+    ids.add(template.tokenizer.eos_token_id)
+    probe = template.render([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
+    last = probe.ids[probe.answers[0].end - 1]
+    if last in template.tokenizer.all_special_ids:
+        ids.add(last)
+    return frozenset(int(id) for id in ids if id is not None)

@@ -1,0 +1,71 @@
+"""Lets nobody in without a key: decided on the path alone, before a byte of the body is read (R3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tailor.errors import Unauthenticated
+from tailor.store import Store
+
+PUBLIC_PATHS = frozenset({"/healthz", "/readyz"})
+"""What needs no key; every other path does, also one that does not exist."""
+
+_MAX_SECRET_CHARACTERS = 256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caller:
+    """Who is asking."""
+
+    tenant: str
+    """Whose files, jobs and models these are."""
+
+    key_id: str
+    """The key that was used."""
+
+
+class Authentication:
+    """Bearer keys; nothing else, never a cookie."""
+
+    def __init__(self, app: ASGIApp, *, store: Store) -> None:
+        self.app = app
+        self.store = store
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request through."""
+        if scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS:
+            scope["tailor.caller"] = await self._caller(scope)
+        await self.app(scope, receive, send)
+
+    async def _caller(self, scope: Scope) -> Caller:
+        secret = _bearer([value for name, value in scope["headers"] if name == b"authorization"])
+        key = await run_in_threadpool(self.store.keys.verify, secret)
+        if key is None:
+            raise Unauthenticated(
+                "Incorrect API key provided.", remedy="Make one on the server: tailor keys create."
+            )
+        return Caller(tenant=key.tenant, key_id=key.id)
+
+
+def caller_of(scope: Scope) -> Caller:
+    """The caller that the authentication layer found."""
+    return cast(Caller, scope["tailor.caller"])
+
+
+def _bearer(values: list[bytes]) -> str:
+    if len(values) != 1:
+        raise Unauthenticated(
+            "You did not provide an API key.", remedy="Send one header 'Authorization: Bearer KEY'."
+        )
+    scheme, _, secret = values[0].decode("latin-1").partition(" ")
+    secret = secret.strip()
+    if scheme.lower() != "bearer" or not secret.isascii() or len(secret) > _MAX_SECRET_CHARACTERS:
+        raise Unauthenticated(
+            "The Authorization header does not carry an API key.",
+            remedy="Send one header 'Authorization: Bearer KEY'.",
+        )
+    return secret

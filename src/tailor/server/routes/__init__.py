@@ -1,0 +1,15 @@
+"""The routes, one file per noun; a route translates and nothing else: parse, one call, reply."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from tailor.server.routes import chat, completions, files, health, jobs, models, tailor
+
+
+def routers() -> list[APIRouter]:
+    """Every route of the server."""
+    return [module.router for module in (health, files, jobs, models, chat, completions, tailor)]
+
+
+__all__ = ["routers"]

@@ -1,0 +1,71 @@
+"""Chat completions, whole or streamed (contract 1.8)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from tailor.protocol import ChatCompletion, ChatRequest
+from tailor.server.answering import Exchange
+from tailor.server.calls import Call, Writing
+from tailor.server.chunks import ChunkStream
+from tailor.server.completion import collect
+from tailor.server.requests import new_router
+from tailor.server.streaming import EventStream, unless_gone
+
+router = new_router("chat")
+
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The answer; with `stream: true` as chat.completion.chunk events.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+
+
+@router.post("/v1/chat/completions", response_model=ChatCompletion, responses=_STREAM)
+async def create_completion(call: Writing, body: ChatRequest) -> Any:
+    """Ask a base, a tuned version or a checkpoint."""
+    services = call.services
+    if not body.stream:
+        return await unless_gone(call.request, services.traffic, _whole(call, body))
+    begun = services.answering.begin(call.tenant, body)
+    exchange = await unless_gone(call.request, services.traffic, begun)
+    return _stream(call, exchange)
+
+
+async def _whole(call: Call, body: ChatRequest) -> ChatCompletion:
+    exchange = await call.services.answering.begin(call.tenant, body)
+    completion = await collect(exchange)
+    await _keep(call, exchange, completion)
+    return completion
+
+
+def _stream(call: Call, exchange: Exchange) -> Response:
+    async def keep(completion: ChatCompletion) -> None:
+        await _keep(call, exchange, completion)
+
+    config = call.services.config
+    return EventStream(
+        aiter(ChunkStream(exchange=exchange, keep=keep)),
+        close=exchange.generation.cancel,
+        traffic=call.services.traffic,
+        ping_seconds=config.ping_seconds,
+        stall_seconds=config.stall_seconds,
+    )
+
+
+async def _keep(call: Call, exchange: Exchange, completion: ChatCompletion) -> None:
+    """Store the exchange if its caller asked for it."""
+    if exchange.request.store:
+        await run_in_threadpool(
+            call.store.completions.add,
+            call.tenant,
+            completion_id=completion.id,
+            model=completion.model,
+            messages=[message.model_dump(exclude_unset=True) for message in exchange.request.messages],
+            answer=completion.model_dump(mode="json", exclude={"metadata"}),
+            metadata=exchange.request.metadata,
+        )

@@ -1,0 +1,190 @@
+"""Fine-tuning jobs (contract 1.3)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Header
+
+from tailor.errors import InvalidRequest, NotFound
+from tailor.protocol import (
+    CheckpointObject,
+    CursorPage,
+    EventObject,
+    Hyperparameters,
+    JobObject,
+    JobRequest,
+    VersionName,
+)
+from tailor.server.calls import Call, Reading, Writing
+from tailor.server.requests import METADATA_PARAMETER, Cursor, Metadata, new_router
+from tailor.server.translate import checkpoint_object, event_object, job_object, page_object
+from tailor.store import Job, JobSpec, Level
+
+router = new_router("fine_tuning", "/v1/fine_tuning/jobs")
+
+IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255)]
+
+
+@router.post("")
+def create_job(call: Writing, body: JobRequest, idempotency_key: IdempotencyKey = None) -> JobObject:
+    """Start training; the same request sent again after a lost answer gives the same job."""
+    spec, alias = _resolve(call, body)
+    job = call.store.jobs.add(
+        call.tenant,
+        spec,
+        idempotency_key=idempotency_key,
+        retry=call.is_retry,
+        notes=_notes(spec, is_alias=alias),
+    )
+    call.wake_supervisor()
+    return _to_wire(call, job)
+
+
+@router.get("", openapi_extra={"parameters": [METADATA_PARAMETER]})
+def list_jobs(call: Reading, cursor: Cursor, metadata: Metadata) -> CursorPage[JobObject]:
+    """Jobs, newest first."""
+    page = call.store.jobs.list(call.tenant, after=cursor.after, limit=cursor.limit, metadata=metadata)
+    return page_object(page, lambda job: _to_wire(call, job))
+
+
+@router.get("/{job_id}")
+def retrieve_job(call: Reading, job_id: str) -> JobObject:
+    """One job."""
+    return _to_wire(call, call.store.jobs.get(call.tenant, job_id))
+
+
+@router.post("/{job_id}/cancel")
+def cancel_job(call: Writing, job_id: str) -> JobObject:
+    """End a job now; its checkpoints stay usable."""
+    return _changed(call, call.store.jobs.cancel(call.tenant, job_id))
+
+
+@router.post("/{job_id}/pause")
+def pause_job(call: Writing, job_id: str) -> JobObject:
+    """Hold a job after its next save."""
+    return _changed(call, call.store.jobs.pause(call.tenant, job_id))
+
+
+@router.post("/{job_id}/resume")
+def resume_job(call: Writing, job_id: str) -> JobObject:
+    """Let a paused job go on from where it was."""
+    return _changed(call, call.store.jobs.resume(call.tenant, job_id))
+
+
+@router.get("/{job_id}/events")
+def list_events(call: Reading, job_id: str, cursor: Cursor) -> CursorPage[EventObject]:
+    """What happened to a job, newest first."""
+    page = call.store.jobs.events(call.tenant, job_id, after=cursor.after, limit=cursor.limit)
+    return page_object(page, event_object)
+
+
+@router.get("/{job_id}/checkpoints")
+def list_checkpoints(call: Reading, job_id: str, cursor: Cursor) -> CursorPage[CheckpointObject]:
+    """A job's usable checkpoints, highest step first."""
+    page = call.store.jobs.checkpoints(call.tenant, job_id, after=cursor.after, limit=cursor.limit)
+    return page_object(page, checkpoint_object)
+
+
+def _resolve(call: Call, body: JobRequest) -> tuple[JobSpec, bool]:
+    """What is asked for, checked without reading the files; and whether the model was an alias."""
+    from tailor.jobs.options import JobOptions  # these bring torch, which the server loads in the background
+    from tailor.training import Wanted
+
+    hyperparameters = _hyperparameters(body)
+    asked = hyperparameters.model_dump(include=set(Hyperparameters.model_fields))
+    Wanted.parse(asked, JobOptions.parse(body.tailor or {}).training)
+    base, parent, is_alias = _model(call, body.model)
+    for param, file_id in (("training_file", body.training_file), ("validation_file", body.validation_file)):
+        if file_id:
+            _check_purpose(call, param, file_id)
+    spec = JobSpec(
+        requested_model=body.model,
+        base=base,
+        parent=parent,
+        training_file=body.training_file,
+        validation_file=body.validation_file or None,
+        suffix=body.suffix,
+        seed=body.seed,
+        metadata=body.metadata,
+        method=body.method.model_dump(exclude_unset=True) if body.method else {"type": "supervised"},
+        hyperparameters=asked,
+        options=body.tailor or {},
+        integrations=tuple(item.model_dump() for item in body.integrations or ()),
+    )
+    return spec, is_alias
+
+
+def _hyperparameters(body: JobRequest) -> Hyperparameters:
+    """Those of the method; the legacy ones count only where no method is given (contract 1.3)."""
+    if body.method is None:
+        return body.hyperparameters or Hyperparameters()
+    if body.method.type != "supervised":
+        raise InvalidRequest(
+            f"Training method {body.method.type!r} is not available on this server.",
+            param="method.type",
+            code="method_not_available",
+            remedy="Use 'supervised', or leave 'method' out.",
+        )
+    supervised = body.method.supervised
+    return (supervised and supervised.hyperparameters) or Hyperparameters()
+
+
+def _model(call: Call, name: str) -> tuple[str, str | None, bool]:
+    """Base, parent version, and whether the name was an alias."""
+    try:
+        if VersionName.parse(name):
+            version = call.store.versions.get(call.tenant, name)
+            return version.base, version.id, False
+        resolved = call.store.bases.resolve(name)
+        return resolved.base.name, None, resolved.is_alias
+    except NotFound as error:
+        raise InvalidRequest(
+            f"Model {name} is not available for fine-tuning or does not exist.",
+            param="model",
+            code="model_not_available",
+            remedy="GET /v1/models lists what can be trained.",
+        ) from error
+
+
+def _check_purpose(call: Call, param: str, file_id: str) -> None:
+    try:
+        purpose = call.store.files.get(call.tenant, file_id).purpose
+    except NotFound:
+        return  # the store says so, under the same lock that pins the file
+    if purpose != "fine-tune":
+        raise InvalidRequest(
+            f"{param}: {file_id} was uploaded with purpose '{purpose}'.",
+            param=param,
+            code=f"invalid_{param}",
+            remedy="Upload it again with purpose 'fine-tune'.",
+        )
+
+
+def _notes(spec: JobSpec, *, is_alias: bool) -> list[tuple[Level, str]]:
+    """What the caller should know about how the request was understood."""
+    notes: list[tuple[Level, str]] = []
+    if is_alias:
+        notes.append(("info", f"Model {spec.requested_model} is an alias here: training {spec.base}"))
+    for integration in spec.integrations:
+        text = (
+            f"Integration {integration['type']} is noted, but this server sends no data out. "
+            "The metrics are in the events and in the result file."
+        )
+        notes.append(("warn", text))
+    return notes
+
+
+def _changed(call: Call, job: Job) -> JobObject:
+    call.wake_supervisor()
+    return _to_wire(call, job)
+
+
+def _to_wire(call: Call, job: Job) -> JobObject:
+    return job_object(
+        job,
+        organization=call.services.config.organization,
+        queue_position=call.store.jobs.queue_position(call.tenant, job.id)
+        if job.status == "queued"
+        else None,
+    )

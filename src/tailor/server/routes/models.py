@@ -1,0 +1,56 @@
+"""Models: bases, tuned versions and checkpoints (contract 1.7)."""
+
+from __future__ import annotations
+
+from tailor.errors import Forbidden, NotFound
+from tailor.protocol import ModelDeleted, ModelObject, VersionName, WholeList
+from tailor.server.calls import Call, Reading, Writing
+from tailor.server.requests import new_router
+from tailor.server.translate import base_object, version_object
+
+router = new_router("models", "/v1/models")
+
+
+@router.get("")
+def list_models(call: Reading) -> WholeList[ModelObject]:
+    """Every model that can be asked or trained: bases first, then versions, oldest first."""
+    organization = call.services.config.organization
+    bases = [base_object(base) for base in call.store.bases.list()]
+    versions = [
+        version_object(version, organization=organization)
+        for version in call.store.versions.list(call.tenant)
+    ]
+    return WholeList(data=bases + versions)
+
+
+@router.get("/{model:path}")
+def retrieve_model(call: Reading, model: str) -> ModelObject:
+    """One model; OpenAI's own names show the base that stands in for them."""
+    if VersionName.parse(model):
+        version = call.store.versions.get(call.tenant, model)
+        return version_object(version, organization=call.services.config.organization)
+    return base_object(call.store.bases.resolve(model).base)
+
+
+@router.delete("/{model:path}")
+def delete_model(call: Writing, model: str) -> ModelDeleted:
+    """Delete a tuned version or checkpoint; the job that made it stays."""
+    if not VersionName.parse(model):
+        _refuse(call, model)
+    call.store.versions.delete(call.tenant, model)
+    return ModelDeleted(id=model)
+
+
+def _refuse(call: Call, model: str) -> None:
+    """Say why what is no version cannot be deleted."""
+    try:
+        call.store.bases.get(model)
+    except NotFound:
+        raise NotFound(
+            f"The model {model[:100]!r} does not exist.", param="model", code="model_not_found"
+        ) from None
+    raise Forbidden(
+        f"{model} is a base model of this server.",
+        param="model",
+        remedy="Only tuned versions can be deleted here; the operator removes bases with `tailor models`.",
+    )

@@ -1,0 +1,53 @@
+"""Where the engine finds weights: digests looked up in the store. Imported once torch is wanted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tailor.errors import NotFound
+from tailor.inference import AdapterWeights, ModelFacts, ModelKey, ServedModel
+from tailor.models import load_base, native_dtype, read_adapter_weights
+from tailor.models.loading import DTYPES
+from tailor.store import Base, Store
+
+
+class StoredWeights:
+    """A `ModelSource` over the catalogue of bases and the published weights."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.dtype = native_dtype()
+        self._bases: dict[str, Base] = {}
+
+    def facts(self, key: ModelKey) -> ModelFacts:
+        """Context length and size, without loading."""
+        base = self._base(key)
+        if key.kind == "adapter":
+            num_bytes = sum(path.stat().st_size for path in self._directory(key).glob("*.safetensors"))
+        else:
+            num_bytes = base.parameters * DTYPES[self.dtype].itemsize
+        return ModelFacts(context_length=base.context_length, num_bytes=num_bytes)
+
+    def model(self, key: ModelKey) -> ServedModel:
+        """Load a base or a fully trained version."""
+        return load_base(self._directory(key), dtype=self.dtype)
+
+    def adapter(self, key: ModelKey) -> AdapterWeights:
+        """Read an adapter."""
+        return read_adapter_weights(self._directory(key))
+
+    def _directory(self, key: ModelKey) -> Path:
+        return self.store.weights.path(key.version) if key.version else Path(self._base(key).directory)
+
+    def _base(self, key: ModelKey) -> Base:
+        if key.base not in self._bases:
+            # A digest means the same for ever, so what was found once need not be asked again.
+            self._bases |= {base.digest: base for base in self.store.bases.list()}
+        if key.base in self._bases:
+            return self._bases[key.base]
+        raise NotFound(
+            "The base of this model is no longer in the catalogue.",
+            param="model",
+            code="base_not_found",
+            remedy="The operator can add it again: tailor models add NAME PATH.",
+        )

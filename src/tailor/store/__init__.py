@@ -1,0 +1,84 @@
+"""The only SQL and the only paths: files, jobs, events, versions, keys, and the queue between them."""
+
+from tailor.store.atomic import (
+    Corrupt,
+    read_manifest,
+    remove_directory,
+    sweep_leftovers,
+    verify_directory,
+    write_directory,
+)
+from tailor.store.disk import require_room
+from tailor.store.faults import no_fault, reach
+from tailor.store.files import Receiver
+from tailor.store.keys import DEFAULT_TENANT
+from tailor.store.lease import Lease, LeaseLost
+from tailor.store.paging import NO_METADATA, MetadataFilter, Order
+from tailor.store.queue import Queue
+from tailor.store.reaper import Reaper
+from tailor.store.records import (
+    TERMINAL,
+    Base,
+    Checkpoint,
+    Event,
+    FileRecord,
+    Job,
+    JobPhase,
+    JobSpec,
+    JobStatus,
+    JsonObject,
+    Key,
+    Level,
+    Page,
+    Resolved,
+    Save,
+    StoredCompletion,
+    Version,
+)
+from tailor.store.server_lock import ServerLock, read_server
+from tailor.store.store import Store
+from tailor.store.weights import Weights, publish_weights, weights_digest
+
+__all__ = [
+    "DEFAULT_TENANT",
+    "NO_METADATA",
+    "TERMINAL",
+    "Base",
+    "Checkpoint",
+    "Corrupt",
+    "Event",
+    "FileRecord",
+    "Job",
+    "JobPhase",
+    "JobSpec",
+    "JobStatus",
+    "JsonObject",
+    "Key",
+    "Lease",
+    "LeaseLost",
+    "Level",
+    "MetadataFilter",
+    "Order",
+    "Page",
+    "Queue",
+    "Reaper",
+    "Receiver",
+    "Resolved",
+    "Save",
+    "ServerLock",
+    "Store",
+    "StoredCompletion",
+    "Version",
+    "Weights",
+    "no_fault",
+    "publish_weights",
+    "reach",
+    "read_manifest",
+    "read_server",
+    "remove_directory",
+    "require_room",
+    "sweep_leftovers",
+    "verify_directory",
+    "weights_digest",
+    "write_directory",
+]

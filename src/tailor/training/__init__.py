@@ -1,0 +1,39 @@
+"""Training: (recipe, tokenised dataset, base) -> a stream of metrics and a version's weights."""
+
+from tailor.training.batches import Tokenized, TokenizedExample, tokenize
+from tailor.training.checkpoints import load_checkpoint, save_checkpoint, software
+from tailor.training.learner import Learner, StepResult
+from tailor.training.loop import (
+    EpochEnd,
+    Note,
+    Progress,
+    StepMetrics,
+    Update,
+    make_deterministic,
+    train,
+)
+from tailor.training.objective import ExampleScore, score
+from tailor.training.recipe import DatasetFacts, Recipe, Wanted
+
+__all__ = [
+    "DatasetFacts",
+    "EpochEnd",
+    "ExampleScore",
+    "Learner",
+    "Note",
+    "Progress",
+    "Recipe",
+    "StepMetrics",
+    "StepResult",
+    "Tokenized",
+    "TokenizedExample",
+    "Update",
+    "Wanted",
+    "load_checkpoint",
+    "make_deterministic",
+    "save_checkpoint",
+    "score",
+    "software",
+    "tokenize",
+    "train",
+]

@@ -1,0 +1,281 @@
+"""The training loop: a generator of updates. The caller prints, stores, checkpoints or stops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+
+from tailor.errors import InvalidRequest
+from tailor.training.batches import DataOrder, TokenizedExample, epoch_order
+from tailor.training.learner import Learner, StepResult
+from tailor.training.objective import score
+from tailor.training.selfcheck import packing_is_exact, switch_to_plain
+
+_VALIDATE_EVERY_STEPS = 10
+_SAMPLE_SIZE = 8
+_CHECK_SIZE = 3
+_MAX_BAD_STEPS_IN_ROW = 3
+_MIN_MICROBATCH_TOKENS = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """Where a training run stands; with the weights and optimiser state this is all it takes to go on."""
+
+    step: int = 0
+    """Steps done."""
+
+    num_skipped: int = 0
+    """Steps left out because loss or gradient was not finite."""
+
+    num_skipped_in_row: int = 0
+    """How many of them were the last ones."""
+
+    num_tokens: int = 0
+    """Tokens trained on so far."""
+
+    is_packed: bool | None = None
+    """Verdict of the self-check; None before it."""
+
+    max_microbatch_tokens: int | None = None
+    """Micro-batch in force after running out of memory; None while it is the recipe's."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Progress:
+        """What `to_dict` wrote."""
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepMetrics:
+    """Figures of one optimiser step; losses in nats per token, accuracies as shares."""
+
+    step: int
+    """Counted from 1."""
+
+    total_steps: int
+    """Steps of the whole run."""
+
+    epoch: int
+    """Counted from 1."""
+
+    train_loss: float
+    train_mean_token_accuracy: float
+    learning_rate: float
+
+    num_tokens: int
+    """Tokens of this step's examples, prompts included."""
+
+    gradient_norm: float
+    """Before clipping."""
+
+    valid_loss: float | None = None
+    valid_mean_token_accuracy: float | None = None
+    full_valid_loss: float | None = None
+    full_valid_mean_token_accuracy: float | None = None
+    progress: Progress = field(default_factory=Progress)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The `data` of a metrics event: OpenAI's names, only what was measured."""
+        names = (
+            "step",
+            "total_steps",
+            "train_loss",
+            "train_mean_token_accuracy",
+            "valid_loss",
+            "valid_mean_token_accuracy",
+            "full_valid_loss",
+            "full_valid_mean_token_accuracy",
+        )
+        values = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if value is not None}
+
+    @property
+    def message(self) -> str:
+        """The sentence that OpenAI's events carry."""
+        text = f"Step {self.step}/{self.total_steps}: training loss={self.train_loss:.2f}"
+        if self.valid_loss is not None:
+            text += f", validation loss={self.valid_loss:.2f}"
+        if self.full_valid_loss is not None:
+            text += f", full validation loss={self.full_valid_loss:.2f}"
+        return text
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EpochEnd:
+    """All examples were seen once more; comes after the StepMetrics of the epoch's last step."""
+
+    epoch: int
+    """Counted from 1."""
+
+    step: int
+    progress: Progress
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Note:
+    """Something a user should know."""
+
+    level: Literal["info", "warn"]
+    message: str
+    step: int
+
+
+Update = StepMetrics | EpochEnd | Note
+
+
+def train(
+    learner: Learner,
+    training: Sequence[TokenizedExample],
+    *,
+    validation: Sequence[TokenizedExample] = (),
+    progress: Progress | None = None,
+) -> Iterator[Update]:
+    """Train from `progress` to the end of the recipe.
+
+    Stop between two updates whenever you like: with the learner's state and the last update's `progress`
+    another call goes on to the same bytes. Checkpoint at a StepMetrics, or at the EpochEnd that follows it.
+
+    Raises:
+        InvalidRequest: three steps in a row had a loss or gradient that is not finite (`non_finite_loss`).
+        torch.OutOfMemoryError: not even one example fits.
+    """
+    progress = progress or Progress()
+    recipe = learner.recipe
+    order = DataOrder(training, recipe)
+    sample = epoch_order(validation, seed=recipe.seed, epoch=0)[:_SAMPLE_SIZE]
+    progress, notes = _checked(learner, order, progress)
+    yield from notes
+    for step in range(progress.step, recipe.num_steps):
+        examples = order.examples_of(step)
+        result, progress, notes = _forward_backward(learner, examples, step, progress)
+        yield from notes
+        if not result.is_finite:
+            progress = _skipped(progress, examples, step)
+            yield Note(
+                level="warn",
+                step=step + 1,
+                message=f"Step {step + 1} was skipped: its loss or gradient is not finite.",
+            )
+        else:
+            rate = recipe.learning_rate_at(step - progress.num_skipped)
+            learner.step(rate, gradient_norm=result.gradient_norm)
+            progress = replace(
+                progress,
+                step=step + 1,
+                num_skipped_in_row=0,
+                num_tokens=progress.num_tokens + result.num_tokens,
+            )
+            yield StepMetrics(
+                step=step + 1,
+                total_steps=recipe.num_steps,
+                epoch=order.epoch_of(step) + 1,
+                train_loss=result.loss,
+                train_mean_token_accuracy=result.accuracy,
+                learning_rate=rate,
+                num_tokens=result.num_tokens,
+                gradient_norm=result.gradient_norm,
+                **_validated(learner, validation, sample, order, step),
+                progress=progress,
+            )
+        if order.ends_epoch(step):
+            yield EpochEnd(epoch=order.epoch_of(step) + 1, step=step + 1, progress=progress)
+
+
+def make_deterministic(num_threads: int) -> None:
+    """Fix this process's thread count and kernels, so that equal inputs give equal bytes."""
+    torch.set_num_threads(num_threads)
+    torch.use_deterministic_algorithms(True)
+    # Filling fresh memory with NaN is a debugging aid that costs a pass over every tensor.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+
+
+def _checked(learner: Learner, order: DataOrder, progress: Progress) -> tuple[Progress, list[Note]]:
+    """Self-check once per run; a resumed run keeps the verdict it has."""
+    notes = []
+    if progress.is_packed is None:
+        is_exact = packing_is_exact(learner.loaded, order.examples_of(0)[:_CHECK_SIZE])
+        progress = replace(progress, is_packed=is_exact)
+        if not is_exact:
+            notes.append(
+                Note(
+                    level="warn",
+                    step=progress.step,
+                    message="Packed and plain computation disagree for this model; training goes on example "
+                    "by example, which is slower.",
+                )
+            )
+    if not progress.is_packed:
+        switch_to_plain(learner.loaded)
+    return progress, notes
+
+
+def _forward_backward(
+    learner: Learner, examples: Sequence[TokenizedExample], step: int, progress: Progress
+) -> tuple[StepResult, Progress, list[Note]]:
+    """Gradient of a step; out of memory: the same step again in halves, for the rest of the run."""
+    notes: list[Note] = []
+    room = progress.max_microbatch_tokens or learner.recipe.max_microbatch_tokens
+    while True:
+        try:
+            result = learner.forward_backward(examples, step=step, max_microbatch_tokens=room)
+            return result, progress, notes
+        except torch.OutOfMemoryError:
+            if room <= _MIN_MICROBATCH_TOKENS:
+                raise
+            room //= 2
+            progress = replace(progress, max_microbatch_tokens=room)
+            message = f"Out of memory: step {step + 1} is done again, {room} tokens at a time."
+            notes.append(Note(level="warn", step=step + 1, message=message))
+
+
+def _skipped(progress: Progress, examples: Sequence[TokenizedExample], step: int) -> Progress:
+    progress = replace(
+        progress,
+        step=step + 1,
+        num_skipped=progress.num_skipped + 1,
+        num_skipped_in_row=progress.num_skipped_in_row + 1,
+    )
+    if progress.num_skipped_in_row >= _MAX_BAD_STEPS_IN_ROW:
+        lines = ", ".join(str(example.line) for example in examples)
+        raise InvalidRequest(
+            f"Training failed at step {step + 1}: loss or gradient was not finite {_MAX_BAD_STEPS_IN_ROW} "
+            f"times in a row, last on training-file lines {lines}.",
+            code="non_finite_loss",
+            param="hyperparameters",
+            remedy="Use a smaller learning_rate_multiplier, or look at these lines.",
+        )
+    return progress
+
+
+def _validated(
+    learner: Learner,
+    validation: Sequence[TokenizedExample],
+    sample: Sequence[TokenizedExample],
+    order: DataOrder,
+    step: int,
+) -> dict[str, Any]:
+    """Validation figures due after a step: a small sample now and then, everything at an epoch's end."""
+    figures: dict[str, Any] = {}
+    if validation and (step + 1) % _VALIDATE_EVERY_STEPS == 0:
+        figures |= _means(learner, sample, "valid")
+    if validation and order.ends_epoch(step):
+        figures |= _means(learner, validation, "full_valid")
+    return figures
+
+
+def _means(learner: Learner, examples: Sequence[TokenizedExample], prefix: str) -> dict[str, float]:
+    scores = score(learner.loaded, examples)
+    weight = sum(example.total_weight for example in examples)
+    num_targets = sum(entry.num_tokens for entry in scores)
+    return {
+        f"{prefix}_loss": sum(entry.loss_sum for entry in scores) / weight,
+        f"{prefix}_mean_token_accuracy": sum(entry.num_correct for entry in scores) / num_targets,
+    }

@@ -1,0 +1,400 @@
+"""The recipe: every number that changes the resulting weights, resolved before training starts.
+
+The wire allows "auto" and absent values (`Wanted`); a `Recipe` holds neither.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from tailor.errors import InvalidRequest
+from tailor.models.adapters import LoraShape, is_adapter, read_shape
+from tailor.models.catalogue import BaseFacts
+
+AdapterKind = Literal["lora", "full"]
+
+_HYPERPARAMETERS = ("n_epochs", "batch_size", "learning_rate_multiplier")
+_OPTIONS = (
+    "adapter",
+    "checkpoint_every_steps",
+    "dtype",
+    "learning_rate",
+    "max_context_tokens",
+    "max_grad_norm",
+    "schedule",
+    "warmup_share",
+    "weight_decay",
+)
+_ADAPTER_OPTIONS = ("alpha", "dropout", "rank", "targets", "type")
+_SCHEDULES = ("constant", "cosine", "linear")
+_DTYPES = ("bfloat16", "float32")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """What the caller asked for; None where it is left to us."""
+
+    num_epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate_multiplier: float | None = None
+    learning_rate: float | None = None
+    adapter: AdapterKind | None = None
+    rank: int | None = None
+    alpha: float | None = None
+    dropout: float | None = None
+    targets: tuple[str, ...] | None = None
+    dtype: str | None = None
+    schedule: str | None = None
+    warmup_share: float | None = None
+    weight_decay: float | None = None
+    max_grad_norm: float | None = None
+    max_context_tokens: int | None = None
+    checkpoint_every_steps: int | None = None
+
+    @classmethod
+    def parse(
+        cls, hyperparameters: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None
+    ) -> Wanted:
+        """Read `method.supervised.hyperparameters` and the `tailor` object of a request.
+
+        Raises:
+            InvalidRequest: a value outside its bounds (`param` names it), or an unknown option.
+        """
+        asked = _Fields(hyperparameters or {}, "hyperparameters", _HYPERPARAMETERS)
+        ours = _Fields(options or {}, "tailor", _OPTIONS)
+        adapter = _Fields(ours.object("adapter"), "tailor.adapter", _ADAPTER_OPTIONS)
+        kind = adapter.choice("type", ("full", "lora"))
+        if kind == "full" and (extra := adapter.given() - {"type"}):
+            raise InvalidRequest(
+                f"{min(extra)!r} belongs to a LoRA adapter, but the type is 'full'.",
+                param=f"tailor.adapter.{min(extra)}",
+                remedy='Leave it out, or set "type": "lora".',
+            )
+        return cls(
+            num_epochs=asked.whole("n_epochs", 1, 50),
+            batch_size=asked.whole("batch_size", 1, 256),
+            learning_rate_multiplier=asked.number("learning_rate_multiplier", 0.0, 1e4),
+            learning_rate=ours.number("learning_rate", 0.0, 1.0),
+            adapter=kind,  # type: ignore[arg-type]
+            rank=adapter.whole("rank", 1, 128),
+            alpha=adapter.number("alpha", 0.0, 1e4),
+            dropout=adapter.number("dropout", 0.0, 0.9, or_zero=True),
+            targets=adapter.names("targets"),
+            dtype=ours.choice("dtype", _DTYPES),
+            schedule=ours.choice("schedule", _SCHEDULES),
+            warmup_share=ours.number("warmup_share", 0.0, 1.0, or_zero=True),
+            weight_decay=ours.number("weight_decay", 0.0, 10.0, or_zero=True),
+            max_grad_norm=ours.number("max_grad_norm", 0.0, 1e6),
+            max_context_tokens=ours.whole("max_context_tokens", 16, 2**20),
+            checkpoint_every_steps=ours.whole("checkpoint_every_steps", 1, 10**6),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetFacts:
+    """What the automatic rules look at."""
+
+    num_examples: int
+    """Examples that can be trained on."""
+
+    num_tokens: int
+    """Their tokens together, after truncation."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """How to train: everything that changes the resulting weights."""
+
+    num_epochs: int
+    """Passes over the dataset."""
+
+    batch_size: int
+    """Examples per optimiser step; the last step of an epoch may have fewer."""
+
+    num_steps: int
+    """Optimiser steps in all."""
+
+    learning_rate: float
+    """Peak rate, multiplier included."""
+
+    learning_rate_multiplier: float = 1.0
+    """The wire's factor on our own rate; already in `learning_rate`."""
+
+    schedule: str = "linear"
+    """Course of the rate after warm-up: linear or cosine to zero, or constant."""
+
+    warmup_share: float = 0.05
+    """Part of all steps over which the rate rises from zero."""
+
+    weight_decay: float = 0.0
+    """Decoupled weight decay per step, times the rate."""
+
+    max_grad_norm: float = 1.0
+    """Longer gradients are shortened to this global norm."""
+
+    beta1: float = 0.9
+    """AdamW's decay of the mean gradient."""
+
+    beta2: float = 0.999
+    """AdamW's decay of the squared gradient."""
+
+    seed: int = 0
+    """Source of all randomness: data order, adapter start, dropout."""
+
+    adapter: AdapterKind = "lora"
+    """Train low-rank adapters, or all weights."""
+
+    rank: int = 16
+    """Inner width of the adapters."""
+
+    alpha: float = 32.0
+    """Adapter output is scaled by alpha / rank."""
+
+    targets: tuple[str, ...] = ()
+    """Linear layers with an adapter, by last name; empty: all except the output layer."""
+
+    dropout: float = 0.0
+    """Share of adapter inputs dropped."""
+
+    dtype: str = "float32"
+    """Type of the arithmetic; trained weights are always kept in float32."""
+
+    max_context_tokens: int
+    """Longer examples lose their end."""
+
+    max_microbatch_tokens: int = 4096
+    """Tokens computed at once; bounds memory."""
+
+    shard_size: int = 8
+    """Examples whose gradient is computed by itself before the fixed-tree sum."""
+
+    checkpoint_every_steps: int
+    """Steps between checkpoints."""
+
+    @property
+    def lora_shape(self) -> LoraShape:
+        """Shape of the adapter to attach."""
+        return LoraShape(rank=self.rank, alpha=self.alpha, targets=self.targets, dropout=self.dropout)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of all values; a checkpoint only resumes under the same digest."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self) | {"targets": list(self.targets)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+        """The recipe that `to_dict` wrote."""
+        known = {field.name for field in fields(cls)}
+        given = {name: value for name, value in values.items() if name in known}
+        return cls(**{**given, "targets": tuple(values["targets"])})
+
+    def learning_rate_at(self, update: int) -> float:
+        """Rate of the `update`-th optimiser update, counted from 0."""
+        num_warmup = math.ceil(self.num_steps * self.warmup_share)
+        if update < num_warmup:
+            return self.learning_rate * (update + 1) / (num_warmup + 1)
+        left = max(0.0, (self.num_steps - update) / max(1, self.num_steps - num_warmup))
+        if self.schedule == "linear":
+            return self.learning_rate * left
+        if self.schedule == "cosine":
+            return self.learning_rate * 0.5 * (1 - math.cos(math.pi * left))
+        return self.learning_rate
+
+    def wire_hyperparameters(self) -> dict[str, Any]:
+        """The three values that OpenAI's API shows once resolved."""
+        return {
+            "n_epochs": self.num_epochs,
+            "batch_size": self.batch_size,
+            "learning_rate_multiplier": self.learning_rate_multiplier,
+        }
+
+    @classmethod
+    def auto(
+        cls,
+        dataset: DatasetFacts,
+        base: BaseFacts,
+        wanted: Wanted | None = None,
+        *,
+        seed: int,
+        native_dtype: str = "float32",
+        parent: Path | None = None,
+    ) -> Recipe:
+        """Resolve everything that the caller left open; the rules and their reasons are in docs/training.md.
+
+        Adapter: LoRA; a version that is trained further keeps the kind and shape it has (`parent` is its
+        directory). Epochs, batch size and rate: `auto_epochs`, `auto_batch_size`, `auto_learning_rate`.
+
+        Raises:
+            InvalidRequest: the adapter asked for is not the one that the parent version has.
+        """
+        wanted = wanted or Wanted()
+        kind, shape = _adapter(wanted, parent)
+        batch_size = wanted.batch_size or auto_batch_size(dataset.num_examples)
+        num_epochs = wanted.num_epochs or auto_epochs(dataset.num_examples, batch_size, base.num_parameters)
+        multiplier = wanted.learning_rate_multiplier or 1.0
+        rate = wanted.learning_rate or auto_learning_rate(kind, base.hidden_size)
+        steps_per_epoch = math.ceil(dataset.num_examples / batch_size)
+        return cls(
+            num_epochs=num_epochs,
+            batch_size=batch_size,
+            num_steps=num_epochs * steps_per_epoch,
+            learning_rate=rate * multiplier,
+            learning_rate_multiplier=multiplier,
+            schedule=wanted.schedule or "linear",
+            warmup_share=_given(wanted.warmup_share, 0.05),
+            weight_decay=_given(wanted.weight_decay, 0.0),
+            max_grad_norm=wanted.max_grad_norm or 1.0,
+            seed=seed,
+            adapter=kind,
+            rank=shape.rank,
+            alpha=shape.alpha,
+            targets=shape.targets,
+            dropout=shape.dropout,
+            dtype=wanted.dtype or native_dtype,
+            max_context_tokens=min(wanted.max_context_tokens or base.context_length, base.context_length),
+            checkpoint_every_steps=wanted.checkpoint_every_steps or steps_per_epoch,
+        )
+
+
+def auto_epochs(num_examples: int, batch_size: int, num_parameters: int) -> int:
+    """OpenAI's notebook rule: 3, more for very small sets, fewer for very large ones.
+
+    A small base has less to start from and needs more steps: below 100 M parameters at least
+    `_SMALL_BASE_STEPS` steps are made (measured on the embedded base, docs/log.md), but never over 25 epochs.
+    """
+    epochs = 3
+    if 3 * num_examples < 100:
+        epochs = min(25, 100 // num_examples)
+    elif 3 * num_examples > 25_000:
+        epochs = max(1, 25_000 // num_examples)
+    if num_parameters < 100_000_000:
+        steps_per_epoch = math.ceil(num_examples / batch_size)
+        epochs = max(epochs, min(25, math.ceil(_SMALL_BASE_STEPS / steps_per_epoch)))
+    return epochs
+
+
+_SMALL_BASE_STEPS = 300
+
+
+def auto_batch_size(num_examples: int) -> int:
+    """About one per cent of the examples, as a power of two from 4 to 32."""
+    return min(32, max(4, 2 ** round(math.log2(max(1, num_examples) / 60))))
+
+
+def auto_learning_rate(kind: AdapterKind, hidden_size: int) -> float:
+    """5e-5 for full fine-tuning at width 2000, ten times that for LoRA, more for narrower models."""
+    width = (2000 / hidden_size) ** 0.78
+    return 5e-5 * width * (10 if kind == "lora" else 1)
+
+
+def _adapter(wanted: Wanted, parent: Path | None) -> tuple[AdapterKind, LoraShape]:
+    if parent is None:
+        kind: AdapterKind = wanted.adapter or "lora"
+        rank = wanted.rank or 16
+        shape = LoraShape(
+            rank=rank,
+            alpha=wanted.alpha or 2.0 * rank,
+            targets=wanted.targets or (),
+            dropout=wanted.dropout or 0.0,
+        )
+        return kind, shape
+    has: AdapterKind = "lora" if is_adapter(parent) else "full"
+    if wanted.adapter not in (None, has):
+        raise InvalidRequest(
+            f"The version to train further was made with adapter type {has!r}.",
+            param="tailor.adapter.type",
+            remedy=f"Leave the adapter out, ask for {has!r}, or start from the base.",
+        )
+    shape = read_shape(parent) if has == "lora" else LoraShape()
+    for name, asked, is_value in (
+        ("rank", wanted.rank, shape.rank),
+        ("alpha", wanted.alpha, shape.alpha),
+        ("targets", wanted.targets, shape.targets),
+    ):
+        if asked not in (None, is_value):
+            raise InvalidRequest(
+                f"The version to train further has {name} {is_value}.",
+                param=f"tailor.adapter.{name}",
+                remedy="Leave it out, or start from the base.",
+            )
+    return has, LoraShape(
+        rank=shape.rank,
+        alpha=shape.alpha,
+        targets=shape.targets,
+        dropout=_given(wanted.dropout, shape.dropout),
+    )
+
+
+def _given(value: float | None, default: float) -> float:
+    return default if value is None else value
+
+
+class _Fields:
+    """An object of a request, read key by key; "auto" and null count as not given."""
+
+    def __init__(self, values: Mapping[str, Any], path: str, known: tuple[str, ...]) -> None:
+        self._values, self._path = values, path
+        if unknown := sorted(set(values) - set(known)):
+            raise InvalidRequest(
+                f"Unknown option {unknown[0]!r}.",
+                param=f"{path}.{unknown[0]}",
+                code="unknown_parameter",
+                remedy=f"Known here: {', '.join(known)}.",
+            )
+
+    def given(self) -> set[str]:
+        return {name for name, value in self._values.items() if value not in (None, "auto")}
+
+    def object(self, name: str) -> Mapping[str, Any]:
+        value = self._values.get(name)
+        if value is None or isinstance(value, Mapping):
+            return value or {}
+        raise self._wrong(name, 'an object such as {"type": "lora"}')
+
+    def whole(self, name: str, low: int, high: int) -> int | None:
+        value = self._value(name)
+        if value is None or (type(value) is int and low <= value <= high):
+            return value
+        raise self._wrong(name, f'a whole number from {low} to {high}, or "auto"')
+
+    def number(self, name: str, above: float, high: float, *, or_zero: bool = False) -> float | None:
+        value = self._value(name)
+        if value is None:
+            return None
+        if type(value) in (int, float) and (above < value <= high or (or_zero and value == 0)):
+            return float(value)
+        low = "from 0" if or_zero else f"above {above:g}"
+        raise self._wrong(name, f'a number {low} up to {high:g}, or "auto"')
+
+    def choice(self, name: str, known: tuple[str, ...]) -> str | None:
+        value = self._value(name)
+        if value is None or value in known:
+            return value
+        raise self._wrong(name, f"one of {', '.join(known)}")
+
+    def names(self, name: str) -> tuple[str, ...] | None:
+        value = self._value(name)
+        if value is None:
+            return None
+        if isinstance(value, list) and 1 <= len(value) <= 32 and all(isinstance(item, str) for item in value):
+            return tuple(sorted(set(value)))
+        raise self._wrong(name, "a list of one to 32 layer names")
+
+    def _value(self, name: str) -> Any:
+        value = self._values.get(name)
+        return None if value == "auto" else value
+
+    def _wrong(self, name: str, wanted: str) -> InvalidRequest:
+        return InvalidRequest(
+            f"{name} is {self._values[name]!r}, but must be {wanted}.", param=f"{self._path}.{name}"
+        )
