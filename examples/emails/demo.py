@@ -52,7 +52,7 @@ def main() -> int:
         for example in one_of_each(held_out, 3):
             ask_both(view, connection.endpoint, proof, example)
     step(view, 4, "Call it from your own code")
-    show_how_to_call(view, job.fine_tuned_model)
+    show_how_to_call(view, job.fine_tuned_model, held_out.examples[0])
     seconds = time.monotonic() - started
     write_result(proof, seconds)
     show_result(view, proof, seconds)
@@ -98,14 +98,16 @@ def ask_both(view: View, endpoint: Endpoint, proof: Proof, example: Example) -> 
     )
 
 
-def show_how_to_call(view: View, model: str) -> None:
+def show_how_to_call(view: View, model: str, example: Example) -> None:
     """The server to start, and the lines that use the model."""
     home = OUT / "home"
+    mail = {"role": "user", "content": "Subject: parcel\n\nWhere is it? I ordered two weeks ago."}
+    messages = [*example.prompt()[:-1], mail]
     view.say(f"  tailor serve --home {home}")
     view.say("  export OPENAI_BASE_URL=http://127.0.0.1:8000/v1")
     view.say(f"  export OPENAI_API_KEY=$(tailor keys create --home {home})")
     view.say()
-    for line in python_lines(model, prompt="Where is my parcel?"):
+    for line in python_lines(model, messages):
         view.say(f"  {line}", style="cyan")
 
 

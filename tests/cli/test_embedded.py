@@ -71,8 +71,8 @@ def test_the_base_can_be_evaluated_alone(tailor: Tailor, home: Path, tmp_path: P
 
 
 def test_train_then_ask_judge_and_delete(tailor: Tailor, home: Path, tmp_path: Path) -> None:
-    train = write_rows(tmp_path / "train.jsonl", mails(24))
-    held_out = write_rows(tmp_path / "held_out.jsonl", mails(6, first=24))
+    train = write_rows(tmp_path / "train.jsonl", mails(12))
+    held_out = write_rows(tmp_path / "held_out.jsonl", mails(4, first=12))
     done = tailor(
         "train",
         train,
@@ -90,16 +90,16 @@ def test_train_then_ask_judge_and_delete(tailor: Tailor, home: Path, tmp_path: P
     found = json.loads(done.stdout)
     model = found["job"]["fine_tuned_model"]
     assert re.fullmatch(r"ft:[^:]+:local:mail:[A-Za-z0-9]{8}", model)
-    assert found["proof"]["num_items"] == 6
+    assert found["proof"]["num_items"] == 4
     assert "Step" not in done.stderr  # metrics are drawn, not listed
 
     assert model in tailor("models", "--home", home).stdout.replace("\n", "")
     shown = tailor("models", "proof", model, "--home", home).stdout
-    assert "Before and after, on 6 held-out items" in shown
+    assert "Before and after, on 4 held-out items" in shown
     asked = tailor("chat", model, "parcel number 99", "--max-tokens", "4", "--home", home)
     assert asked.exit_code == 0 and asked.stdout.strip()
     judged = json.loads(tailor("eval", model, held_out, "--max-tokens", "4", "--home", home, "--json").stdout)
-    assert judged["total"] == judged["comparison"]["against"]["total"] == 6
+    assert judged["total"] == judged["comparison"]["against"]["total"] == 4
     events = json.loads(tailor("jobs", "events", found["job"]["id"], "--home", home, "--json").stdout)
     assert len({event["id"] for event in events}) == len(events)
     assert any(event["type"] == "metrics" for event in events)

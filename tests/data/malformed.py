@@ -14,15 +14,16 @@ from typing import Any
 
 Row = dict[str, Any]
 
-WORDS = (
+TEXT = (
     "please send the green parcel to our new house near river because old kitchen was sold in spring and "
     "nobody told grandmother about it façade naïve über 東京 привет emoji 😀 line\u2028separator tab\there "
     'quote " backslash \\ slash / <tag> {brace} [bracket] \u00a0 \u0085 \u200b end'
-).split(" ")
+)
+WORDS = TEXT.split(" ")
 
 
 def words(random: Random, fewest: int = 3, most: int = 30) -> str:
-    return " ".join(random.choices(WORDS, k=random.randint(fewest, most)))
+    return " ".join([*random.choices(WORDS, k=random.randint(fewest, most)), "now"])
 
 
 def call(name: str = "weather", arguments: str = '{"city": "Rome"}', call_id: str = "call_1") -> Row:

@@ -44,6 +44,8 @@ def test_mcnemar_agrees_with_counting_coins() -> None:
     # 6 of 7 coins one way or further out, either way: 2 * (7 + 1) / 2**7
     assert mcnemar(6, 1) == pytest.approx(0.125)
     assert mcnemar(0, 0) == 1.0
+    assert mcnemar(400, 9_600) < 1e-300
+    assert mcnemar(5_000, 5_000) == 1.0
     assert mcnemar(3, 3) == 1.0
 
 

@@ -10,7 +10,7 @@ import torch
 
 from tailor.models import embedded_directory
 
-VOCABULARY = 8192
+VOCABULARY = 512
 SIZES: dict[str, Any] = {
     "vocab_size": VOCABULARY,
     "hidden_size": 32,

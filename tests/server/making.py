@@ -35,7 +35,7 @@ def add_job(store: Store, tenant: str, **spec: Any) -> Job:
 
 
 def finish_job(store: Store, tenant: str, **spec: Any) -> Job:
-    """A job that has succeeded, with one checkpoint and a result file, and a random adapter as its weights."""
+    """A job that has succeeded, with a checkpoint, a result file, and random adapters as its weights."""
     job = add_job(store, tenant, **spec)
     lease = store.queue.claim("validate", "test", job_id=job.id)
     assert lease is not None

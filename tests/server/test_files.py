@@ -124,9 +124,7 @@ _PURPOSE = b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\
         _PURPOSE + b"--b\r\n\x00: \xff\r\n\r\nabc\r\n--b--\r\n",
     ],
 )
-def test_a_broken_form_is_refused_and_leaves_nothing(
-    http: httpx2.Client, store: Store, body: bytes
-) -> None:
+def test_a_broken_form_is_refused_and_leaves_nothing(http: httpx2.Client, store: Store, body: bytes) -> None:
     answer = http.post("/v1/files", content=body, headers={"content-type": "multipart/form-data; boundary=b"})
     assert answer.status_code == 400
     assert answer.json()["error"]["message"]
@@ -137,7 +135,9 @@ def test_bytes_that_are_not_jsonl_are_refused_with_every_line(client: openai.Ope
     lines = [b'{"messages": []}', b"not json", b'{"a": NaN}', b"[]", b'{"a": 1, "a": 2}', b"\xff"]
     with pytest.raises(openai.BadRequestError) as caught:
         client.files.create(file=("t.jsonl", b"\n".join(lines)), purpose="fine-tune")
-    assert caught.value.message.removeprefix("Error code: 400 - ").startswith("Expected file to have JSONL format")
+    assert caught.value.message.removeprefix("Error code: 400 - ").startswith(
+        "Expected file to have JSONL format"
+    )
     body: Any = caught.value.body
     assert [problem["line"] for problem in body["problems"]] == [2, 3, 4, 5, 6]
     assert all(problem["message"] and problem["remedy"] for problem in body["problems"])
@@ -156,7 +156,10 @@ def test_what_would_fail_in_a_job_is_reported_before_one_is_started(http: httpx2
     made = http.post("/v1/files", data={"purpose": "fine-tune"}, files={"file": ("t.jsonl", data)}).json()
     report = http.get(f"/v1/tailor/files/{made['id']}/report").json()
     assert not report["ok"]
-    assert {problem["code"] for problem in report["problems"]} >= {"no_assistant_message", "invalid_n_examples"}
+    assert {problem["code"] for problem in report["problems"]} >= {
+        "no_assistant_message",
+        "invalid_n_examples",
+    }
 
 
 def test_result_files_are_plain_csv(client: openai.OpenAI, http: httpx2.Client, tuned: Job) -> None:
@@ -185,7 +188,8 @@ def test_an_upload_sent_again_after_a_lost_answer_is_one_file(http: httpx2.Clien
     def send(count: str) -> str:
         form = {"file": ("again.jsonl", rows(14))}
         headers = {"x-stainless-retry-count": count}
-        return http.post("/v1/files", data={"purpose": "fine-tune"}, files=form, headers=headers).json()["id"]
+        answer = http.post("/v1/files", data={"purpose": "fine-tune"}, files=form, headers=headers)
+        return str(answer.json()["id"])
 
     first = send("0")
     assert send("1") == first

@@ -101,7 +101,11 @@ def test_an_integration_is_echoed_with_a_warning(client: openai.OpenAI, training
             "method.supervised.hyperparameters.n_epochs",
             "invalid_value",
         ),
-        ({"hyperparameters": {"learning_rate_multiplier": 0}}, "hyperparameters.learning_rate_multiplier", None),
+        (
+            {"hyperparameters": {"learning_rate_multiplier": 0}},
+            "hyperparameters.learning_rate_multiplier",
+            None,
+        ),
         ({"hyperparameters": {"batch_size": "big"}}, "hyperparameters.batch_size", None),
         ({"tailor": {"adaptor": {}}}, None, None),
         ({"tailor": {"adapter": {"type": "full", "rank": 4}}}, "tailor.adapter.rank", None),
@@ -110,7 +114,11 @@ def test_an_integration_is_echoed_with_a_warning(client: openai.OpenAI, training
     ],
 )
 def test_what_cannot_be_trained_is_refused_at_once(
-    http: httpx2.Client, training_file: FileObject, change: dict[str, Any], param: str | None, code: str | None
+    http: httpx2.Client,
+    training_file: FileObject,
+    change: dict[str, Any],
+    param: str | None,
+    code: str | None,
 ) -> None:
     body = {"model": "gpt-4o-mini", "training_file": training_file.id} | change
     answer = http.post("/v1/fine_tuning/jobs", json=body)
@@ -171,7 +179,9 @@ def test_jobs_are_found_by_their_metadata(client: openai.OpenAI, store: Store) -
     assert named.id not in without
 
 
-def test_a_job_is_paused_resumed_and_cancelled(client: openai.OpenAI, store: Store, http: httpx2.Client) -> None:
+def test_a_job_is_paused_resumed_and_cancelled(
+    client: openai.OpenAI, store: Store, http: httpx2.Client
+) -> None:
     job = add_job(store, "default")
     jobs = client.fine_tuning.jobs
     assert http.post(f"/v1/fine_tuning/jobs/{job.id}/pause").json()["status"] == "paused"

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from tailor.store import Job, JobSpec, Lease, Store, Version, publish_weights, write_directory
+from tailor.store.tables import schema
 
 POSTGRES_PROGRAMS = Path("/usr/lib/postgresql")
 
@@ -98,7 +99,7 @@ def train_lease(add_job: AddJob) -> Callable[[Store], Lease]:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    """The url of a temporary PostgreSQL, without a database's name."""
+    """The url of a temporary PostgreSQL with our tables in it."""
     programs = sorted(POSTGRES_PROGRAMS.glob("*/bin/initdb"))
     if not programs:
         pytest.skip(f"no PostgreSQL programs under {POSTGRES_PROGRAMS}")
@@ -124,7 +125,9 @@ def postgres_server() -> Iterator[str]:
             stderr=log,
             **run,  # type: ignore[call-overload]
         )
-    yield f"postgresql+psycopg://tailor@/%s?host={place}"
+    url = f"postgresql+psycopg://tailor@/postgres?host={place}"
+    Store.open(place / "home", database_url=url).close()
+    yield url
     subprocess.run(
         [control, "-D", data, "-m", "immediate", "stop"],
         check=True,
@@ -135,14 +138,13 @@ def postgres_server() -> Iterator[str]:
 
 
 @pytest.fixture
-def postgres_database(postgres_server: str, request: pytest.FixtureRequest) -> str:
-    """The url of an empty database."""
-    name = f"t{abs(hash(request.node.nodeid))}"
-    engine = create_engine(postgres_server % "postgres", isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template0"))
+def postgres_database(postgres_server: str) -> str:
+    """The url of a database with our tables and nothing in them."""
+    engine = create_engine(postgres_server)
+    with engine.begin() as connection:
+        connection.execute(text(f"TRUNCATE {', '.join(schema.tables)} RESTART IDENTITY CASCADE"))
     engine.dispose()
-    return postgres_server % name
+    return postgres_server
 
 
 def _postgres_user() -> str:

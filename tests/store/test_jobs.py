@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from tailor.errors import InvalidRequest, NotFound
-from tailor.store import NO_METADATA, Job, JobSpec, Lease, Store
+from tailor.store import NO_METADATA, Job, JobSpec, Lease, Store, Version
 
 AddJob = Callable[..., Job]
 TrainLease = Callable[[Store], Lease]
@@ -114,7 +114,7 @@ def test_every_page_of_jobs_and_events_fits_the_last(any_store: Store, spec: Job
 
 
 def test_checkpoints_are_listed_highest_step_first(
-    any_store: Store, train_lease: TrainLease, make_version: Callable[..., object]
+    any_store: Store, train_lease: TrainLease, make_version: Callable[..., Version]
 ) -> None:
     lease = train_lease(any_store)
     for step in (10, 20, 30):
@@ -124,7 +124,7 @@ def test_checkpoints_are_listed_highest_step_first(
             name=version.id,
             digest=version.digest,
             metrics={"step": step},
-            version=version,  # type: ignore[attr-defined,arg-type]
+            version=version,
         )
     page = any_store.jobs.checkpoints("default", lease.job_id, limit=2)
     assert [checkpoint.step for checkpoint in page.items] == [30, 20] and page.has_more

@@ -102,6 +102,19 @@ def test_one_job_can_be_claimed_by_its_id(any_store: Store, add_job: AddJob) -> 
     assert any_store.queue.claim("validate", "w", job_id=second.id) is None
 
 
+def test_no_more_jobs_are_held_than_the_claimer_allows(any_store: Store, add_job: AddJob) -> None:
+    for _ in range(4):
+        add_job(any_store)
+    with ThreadPoolExecutor(4) as pool:
+        leases = list(pool.map(lambda n: any_store.queue.claim("validate", f"w{n}", at_most=2), range(4)))
+    held = [lease for lease in leases if lease is not None]
+    assert len(held) == 2
+    held[0].validated()
+    assert any_store.queue.claim("train", "w", at_most=1) is not None, "each phase has its own limit"
+    assert any_store.queue.claim("validate", "w", at_most=2) is not None
+    assert any_store.queue.claim("validate", "w", at_most=2) is None
+
+
 def test_position_counts_the_queued_jobs_before_it(any_store: Store, add_job: AddJob) -> None:
     jobs = [add_job(any_store) for _ in range(3)]
     assert any_store.jobs.queue_position("default", jobs[0].id) is None
@@ -202,6 +215,15 @@ def test_work_done_again_after_a_crash_is_logged_once(
     assert len(messages(any_store, lease.job_id)) == 6
     assert len(any_store.jobs.checkpoints("default", lease.job_id).items) == 1
     assert len(any_store.versions.of_job("default", lease.job_id)) == 1
+
+
+def test_several_steps_are_logged_in_one_go_and_each_once(any_store: Store, train_lease: TrainLease) -> None:
+    lease = train_lease(any_store)
+    rows = [(step, {"step": step}, f"Step {step}/9") for step in range(1, 5)]
+    assert lease.add_all_metrics(rows[:3]) == 3
+    assert lease.add_all_metrics(rows[1:]) == 1
+    assert messages(any_store, lease.job_id)[3:] == [f"Step {step}/9" for step in range(1, 5)]
+    assert lease.job.step == 4
 
 
 def test_pausing_a_running_job_waits_for_its_worker(any_store: Store, train_lease: TrainLease) -> None:

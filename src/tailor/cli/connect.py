@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ class Connection:
     place: Literal["named", "running", "embedded"]
     """Named by the environment; already running on the home; or started by this command, ending with it."""
 
+    options: str = ""
+    """What a further command needs to reach the same server: ` --home DIR`, or nothing."""
+
 
 @contextmanager
 def connect(view: View, home: Path | None) -> Iterator[Connection]:
@@ -41,10 +45,11 @@ def connect(view: View, home: Path | None) -> Iterator[Connection]:
             yield Connection(endpoint=endpoint, place="named")
         return
     place = home_of(home)
+    options = f" --home {shlex.quote(str(home))}" if home is not None else ""
     running = _running(place)
     if running is not None:
         with _closing(Endpoint(running.base_url, running.api_key)) as endpoint:
-            yield Connection(endpoint=endpoint, place="running")
+            yield Connection(endpoint=endpoint, place="running", options=options)
         return
     from tailor.server import EmbeddedServer  # heavy: brings torch
 
@@ -52,7 +57,7 @@ def connect(view: View, home: Path | None) -> Iterator[Connection]:
     with EmbeddedServer(home=place) as server:
         view.note(f"Started a server for this command in {time.monotonic() - started:.1f} s; data in {place}")
         with _closing(Endpoint(server.base_url, server.api_key)) as endpoint:
-            yield Connection(endpoint=endpoint, place="embedded")
+            yield Connection(endpoint=endpoint, place="embedded", options=options)
 
 
 def _running(home: Path) -> Address | None:

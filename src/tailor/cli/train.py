@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 _MOST_ADVICE = 5
 """Pieces of advice shown before training; `tailor check` shows all."""
+
+_QUESTION = ({"role": "user", "content": "..."},)
 
 
 def train(
@@ -151,24 +155,24 @@ def finish(view: View, connection: Connection, job_id: str) -> tuple[JobObject, 
         view.say()
         view.say(_how_to_continue(job_id, connection), style="yellow")
         raise
-    return job, show_outcome(view, connection.endpoint, job)
+    return job, show_outcome(view, connection, job)
 
 
-def show_outcome(view: View, endpoint: Endpoint, job: JobObject) -> Proof | None:
+def show_outcome(view: View, connection: Connection, job: JobObject) -> Proof | None:
     """The proof and the next step of a job that succeeded; the reason of one that did not."""
     if job.status != "succeeded" or job.fine_tuned_model is None:
-        _show_failure(view, job)
+        _show_failure(view, job, connection.options)
         return None
     from tailor.cli.proven import show_proof
     from tailor.errors import NotFound
 
     try:
-        proof = endpoint.proof(job.fine_tuned_model)
+        proof = connection.endpoint.proof(job.fine_tuned_model)
         show_proof(view, proof)
     except NotFound:
         proof = None
         view.say("The server has no proof for this model.", style="yellow")
-    _show_next_steps(view, job.fine_tuned_model)
+    _show_next_steps(view, job.fine_tuned_model, connection.options)
     return proof
 
 
@@ -179,43 +183,43 @@ def emit_outcome(view: View, job: JobObject, proof: Proof | None) -> None:
         raise typer.Exit(1)
 
 
-def _show_failure(view: View, job: JobObject) -> None:
+def _show_failure(view: View, job: JobObject, options: str) -> None:
     from tailor.cli.figures import printable
 
     reason = printable(job.error.message) if job.error else str(job.tailor.get("pause_reason") or "")
     view.say(f"✗ The job is {job.status}. {reason}".rstrip(), style="bold red")
     if job.status == "paused":
-        view.say(f"Let it go on with `tailor jobs resume {job.id}`.")
+        view.say(f"Let it go on with `tailor jobs resume {job.id}{options}`.")
 
 
-def _show_next_steps(view: View, model: str) -> None:
+def _show_next_steps(view: View, model: str, options: str) -> None:
     view.say()
     view.say(f"✓ {model}", style="bold green")
-    view.say(f"  tailor chat {model}")
-    view.say(f"  tailor eval {model} CASES.jsonl")
-    view.say("  from Python, with OPENAI_BASE_URL and OPENAI_API_KEY of `tailor serve`:")
+    view.say(f"  tailor chat {model}{options}")
+    view.say(f"  tailor eval {model} CASES.jsonl{options}")
+    view.say(
+        f"  from Python, with OPENAI_BASE_URL and OPENAI_API_KEY as `tailor serve{options}` prints them:"
+    )
     for line in python_lines(model):
         view.say(f"    {line}", style="cyan")
 
 
-def python_lines(model: str, *, prompt: str = "...") -> list[str]:
+def python_lines(model: str, messages: Sequence[Mapping[str, str]] = _QUESTION) -> list[str]:
     """How a program calls the model."""
     return [
         "from openai import OpenAI",
         "answer = OpenAI().chat.completions.create(",
         f'    model="{model}",',
-        f'    messages=[{{"role": "user", "content": {prompt!r}}}],',
+        "    messages=[",
+        *(f"        {json.dumps(dict(message), ensure_ascii=False)}," for message in messages),
+        "    ],",
         ")",
         "print(answer.choices[0].message.content)",
     ]
 
 
 def _how_to_continue(job_id: str, connection: Connection) -> str:
+    follow = f"`tailor jobs follow {job_id}{connection.options}`"
     if connection.place == "embedded":
-        return (
-            f"Job {job_id} is saved. The server of this command ends with it; the job goes on from its last "
-            f"checkpoint with `tailor jobs follow {job_id}` or `tailor serve`."
-        )
-    return (
-        f"Job {job_id} goes on at {connection.endpoint.base_url}; see it with `tailor jobs follow {job_id}`."
-    )
+        return f"Job {job_id} is saved. It goes on with {follow}."
+    return f"Job {job_id} goes on at {connection.endpoint.base_url}; {follow} shows it."

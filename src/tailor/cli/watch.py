@@ -125,18 +125,18 @@ def _watch_live(console: Console, updates: Iterable[Update]) -> JobObject | None
 
 
 def _watch_in_lines(console: Console, updates: Iterable[Update]) -> JobObject | None:
-    course, said, said_at = Course(), "", float("-inf")
+    course, said, said_at = Course(), ("", 0), float("-inf")
     for update in updates:
         now = time.monotonic()
         course.take(update, now=now)
         for event in update.events:
             if event.type == "message":
                 _print_event(console, event)
-        line = _line(course, now=now)
+        state = (course.phase(), course.step)
         is_due = now - said_at >= _SECONDS_BETWEEN_LINES
-        if line != said and is_due and course.job is not None and course.job.status in ("queued", "running"):
-            console.print(line, markup=False, soft_wrap=True)
-            said, said_at = line, now
+        if state != said and is_due and update.job.status in ("queued", "running"):
+            console.print(_line(course, now=now), markup=False, soft_wrap=True)
+            said, said_at = state, now
     _print_course(console, course)
     return course.job
 

@@ -79,8 +79,8 @@ def _read_case(line: int, row: JsonObject, notes: Notes) -> Case | None:
         notes.wrong_type("reference", reference, "text")
     tools = check_tools(row, notes)
     if "messages" not in row and isinstance(row.get("prompt"), str):
+        reference = row.get("completion") if reference is None else reference
         row = {"messages": [{"role": "user", "content": row["prompt"]}]}
-        reference = reference if reference is not None else row.get("completion")
     if "messages" not in row:
         remedy = 'Write {"messages": [{"role": "user", "content": "..."}], "expected_patterns": ["..."]}.'
         notes.block("missing_messages", "messages", "the case has no messages.", remedy=remedy)

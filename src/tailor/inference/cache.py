@@ -77,6 +77,7 @@ class Shelf:
         self._shape = shape
         self._budget = budget
         self._num_rows = 0
+        self._num_soiled = 0  # rows from here on are as allocated: zeros
         self._resize(0)
 
     @property
@@ -96,8 +97,10 @@ class Shelf:
         occupant.shelf, occupant.row = self, len(self.occupants)
         self.occupants.append(occupant)
         # Masked positions still meet the values as 0 x value: what was left there must be finite.
-        for layer in (*self.keys, *self.values):
-            layer[occupant.row].zero_()
+        if occupant.row < self._num_soiled:
+            for layer in (*self.keys, *self.values):
+                layer[occupant.row].zero_()
+        self._num_soiled = max(self._num_soiled, len(self.occupants))
         return True
 
     def promote(self, occupant: Occupant) -> None:
@@ -151,8 +154,8 @@ class Shelf:
     def _resize(self, num_rows: int) -> None:
         """Reallocate; growth has been taken from the budget, shrinking gives back."""
         self._budget.give_back(max(self._num_rows - num_rows, 0) * self.row_bytes)
-        self._num_rows = num_rows
         used = len(self.occupants)
+        self._num_rows, self._num_soiled = num_rows, used
 
         def allocate(layer: int, old: list[Tensor]) -> Tensor:
             heads, size = self._shape.layers[layer]

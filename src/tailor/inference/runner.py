@@ -15,7 +15,6 @@ from tailor.inference.cache import (
     ByteBudget,
     Cache,
     CachedLayout,
-    CacheShape,
     DecodeSpan,
     PromptSpan,
     ShapeProbe,
@@ -42,11 +41,14 @@ class Runner:
         self._model = served.model.eval()
         self._max_tokens_per_step = max_tokens_per_step
         self.table = TokenTable(served.tokenizer)
+        probe = ShapeProbe()
+        with torch.inference_mode():
+            self._forward(probe, [0], [0], [0])
         self.mixture = Mixture(self._model)
         self.stop_ids = frozenset(served.stop_ids)
         self.num_bytes = sum(weight.nbytes for weight in self._model.parameters())
         self.vocabulary_size = int(self._model.get_output_embeddings().weight.shape[0])
-        self.cache = Cache(self._probe(), cache_budget, context_length)
+        self.cache = Cache(probe.shape, cache_budget, context_length)
         self._waiting: deque[Answer] = deque()
         self._reading: list[Answer] = []
 
@@ -150,12 +152,6 @@ class Runner:
             logits_to_keep=torch.tensor(last, dtype=torch.long, device=device),
         ).logits
         return logits_1RV[0]
-
-    def _probe(self) -> CacheShape:
-        probe = ShapeProbe()
-        with torch.inference_mode():
-            self._forward(probe, [0], [0], [0])
-        return probe.shape
 
     def _decoding(self) -> list[Answer]:
         return [answer for shelf in self.cache.shelves for answer in cast("list[Answer]", shelf.decoding)]

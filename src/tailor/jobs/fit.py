@@ -9,10 +9,11 @@ from tailor.jobs.forecast import Forecast
 from tailor.jobs.prepare import Prepared
 from tailor.jobs.publish import publish_checkpoint
 from tailor.jobs.pulse import BLOCK_PATIENCE_SECONDS, Interrupted
-from tailor.store import JsonObject, reach
+from tailor.store import JsonObject, Lease, reach
 from tailor.training import EpochEnd, Note, Progress, StepMetrics, save_checkpoint, train
 
 KEPT_SAVES = 3
+LOG_SECONDS = 0.25
 _ROOM_FOR_SAVES = 2.5
 _PROOF_PASSES = 3
 """What a proof costs an item, in steps of one example: three scores at a third each, and two answers."""
@@ -30,7 +31,8 @@ class Fit:
             first_step=prepared.progress.step,
             steps_after=_PROOF_PASSES * num_items / prepared.recipe.batch_size,
         )
-        self._saver = Saver(attempt, prepared)
+        self._log = MetricsLog(attempt.lease)
+        self._saver = Saver(attempt, prepared, self._log)
         self._steps_per_epoch = prepared.recipe.num_steps // prepared.recipe.num_epochs
 
     def run(self) -> Progress:
@@ -57,7 +59,7 @@ class Fit:
                     once_key = f"note:{update.step}:{update.message}"
                     attempt.lease.add_event(update.message, level=update.level, once_key=once_key)
                 case StepMetrics():
-                    progress, figures = update.progress, self._log(update)
+                    progress, figures = update.progress, self._note(update)
                     reach("after_step")
                     # The end of an epoch is an update of its own, and the better place to stop or save.
                     if update.step % self._steps_per_epoch:
@@ -65,16 +67,17 @@ class Fit:
                 case EpochEnd():
                     progress = update.progress
                     self._end_epoch(progress, figures)
+        self._log.flush()
         return progress
 
-    def _log(self, metrics: StepMetrics) -> JsonObject:
+    def _note(self, metrics: StepMetrics) -> JsonObject:
         data = metrics.to_dict() | {
             "epoch": metrics.epoch,
             "learning_rate": metrics.learning_rate,
             "gradient_norm": metrics.gradient_norm,
             "train_tokens": metrics.num_tokens,
         }
-        self._attempt.lease.add_metrics(step=metrics.step, data=data, message=metrics.message)
+        self._log.add(metrics.step, data, metrics.message)
         self._forecast.step_done(metrics.step)
         self._attempt.pulse.be_patient(10 * self._forecast.seconds_per_step)
         self._attempt.pulse.expect(estimated_finish=self._forecast.finish_at())
@@ -82,6 +85,7 @@ class Fit:
 
     def _end_epoch(self, progress: Progress, figures: JsonObject) -> None:
         """A model to use first, then the save: a crash in between redoes the epoch's end, not skips it."""
+        self._log.flush()
         if progress.step < self._prepared.recipe.num_steps:
             publish_checkpoint(self._attempt, self._prepared, step=progress.step, metrics=figures)
         self._saver.save(progress)
@@ -106,12 +110,35 @@ class Fit:
         raise Interrupted(reason)
 
 
+class MetricsLog:
+    """Writes figures of quick steps together: a transaction costs more than a step of a small model."""
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+        self._rows: list[tuple[int, JsonObject, str]] = []
+        self._written_at = time.monotonic()
+
+    def add(self, step: int, data: JsonObject, message: str) -> None:
+        """Keep a step's figures for the next transaction, which is due four times a second."""
+        self._rows.append((step, data, message))
+        if time.monotonic() - self._written_at >= LOG_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is kept; a saved state must never be ahead of the log."""
+        if self._rows:
+            self._lease.add_all_metrics(self._rows)
+            self._rows = []
+        self._written_at = time.monotonic()
+
+
 class Saver:
     """Writes the state from which a later attempt goes on, as often as it is worth its cost."""
 
-    def __init__(self, attempt: Attempt, prepared: Prepared) -> None:
+    def __init__(self, attempt: Attempt, prepared: Prepared, log: MetricsLog) -> None:
         self._attempt = attempt
         self._prepared = prepared
+        self._log = log
         self._saved_at = time.monotonic()
         self._cost_seconds = 0.0
 
@@ -126,6 +153,7 @@ class Saver:
         """Write the state at this step; raises StorageFull, leaving the earlier ones as they are."""
         attempt, prepared, lease = self._attempt, self._prepared, self._attempt.lease
         begin = time.monotonic()
+        self._log.flush()
         size = sum(tensor.nbytes for tensor in prepared.learner.state().values())
         attempt.store.require_room(int(_ROOM_FOR_SAVES * size))
         attempt.pulse.be_patient(BLOCK_PATIENCE_SECONDS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from pathlib import Path
 from typing import Literal
 
 from tailor.jobs.attempt import Attempt
@@ -127,8 +126,3 @@ def stored_metrics(attempt: Attempt) -> list[JsonObject]:
         if not page.has_more:
             return sorted(rows, key=lambda row: int(row["step"]))
         after = page.items[-1].id
-
-
-def remove_leftovers(directory: Path) -> None:
-    """Delete a finished job's saves: its versions lie elsewhere."""
-    shutil.rmtree(directory, ignore_errors=True)

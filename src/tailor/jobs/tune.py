@@ -10,10 +10,10 @@ from tailor.jobs.attempt import Attempt, record_incident
 from tailor.jobs.fit import Fit
 from tailor.jobs.names import version_name
 from tailor.jobs.prepare import HeldOut, Prepared, prepare
-from tailor.jobs.publish import publish_final, publish_weights, remove_leftovers
+from tailor.jobs.publish import publish_final, publish_weights
 from tailor.jobs.pulse import BLOCK_PATIENCE_SECONDS, Interrupted
 from tailor.protocol import Proof
-from tailor.store import LeaseLost, reach
+from tailor.store import LeaseLost, reach, remove_directory
 
 
 def tune(attempt: Attempt) -> None:
@@ -32,7 +32,7 @@ def tune(attempt: Attempt) -> None:
     pulse.stop_if_asked()
     lease.heartbeat(phase="publishing")
     publish_final(attempt, prepared, digest=digest, proof=proof)
-    remove_leftovers(lease.directory)
+    remove_directory(lease.directory)
 
 
 def _proof(attempt: Attempt, prepared: Prepared, held_out: HeldOut, digest: str) -> Proof | None:

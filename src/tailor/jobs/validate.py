@@ -9,6 +9,7 @@ from typing import BinaryIO, Literal, cast
 
 from tailor.data import DataReport, Dataset, overlap, read_supervised
 from tailor.jobs.attempt import Attempt, Refused
+from tailor.store import reach
 
 TICK_EVERY_LINES = 1_000
 MINIMUM_EXAMPLES = 10
@@ -31,6 +32,7 @@ def validate(attempt: Attempt) -> None:
         _advise(attempt, validation.report.including(overlap(training, validation)))
     _advise(attempt, report)
     attempt.pulse.stop_if_asked()
+    reach("before_validated")
     lease.validated()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ from tailor.models import adapters, catalogue
 from tailor.models.attention import ATTENTION_NAME
 from tailor.models.catalogue import BaseFacts
 from tailor.models.template import Template
+
+_ONE_AT_A_TIME = threading.Lock()
+"""transformers changes settings of the whole process while it loads: of two loads at once, one comes out
+with weights that were never read."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -84,14 +89,15 @@ def load_base(directory: Path, *, dtype: str = "float32") -> LoadedModel:
     facts = catalogue.inspect(directory)
     safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     config = AutoConfig.from_pretrained(directory, **safe)
-    model = AutoModelForCausalLM.from_pretrained(
-        directory,
-        config=config,
-        dtype=DTYPES[dtype],
-        attn_implementation=ATTENTION_NAME,
-        use_safetensors=True,
-        **safe,
-    )
+    with _ONE_AT_A_TIME:
+        model = AutoModelForCausalLM.from_pretrained(
+            directory,
+            config=config,
+            dtype=DTYPES[dtype],
+            attn_implementation=ATTENTION_NAME,
+            use_safetensors=True,
+            **safe,
+        )
     template = load_template(directory)
     return LoadedModel(
         model=model.eval(),

@@ -29,6 +29,9 @@ class ServerConfig:
     organization: str = "local"
     """The slug inside tuned models' names, `ft:base:<organization>:suffix:id`."""
 
+    training_threads: int | None = None
+    """Threads of each training worker; None takes one for each core."""
+
     max_json_bytes: int = 1 * MIB
     """Largest JSON body."""
 

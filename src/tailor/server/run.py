@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 
 from tailor import __version__
 from tailor.errors import Unavailable
+from tailor.jobs import Supervisor, WorkerSettings, physical_cores
 from tailor.server.app import create_app
 from tailor.server.bases import add_first_base, renew_embedded_base
 from tailor.server.config import ServerConfig
@@ -50,6 +51,7 @@ def serve(config: ServerConfig, *, announce: Callable[[str], None] = lambda base
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     with Instance(config) as instance:
+        instance.local_key()  # commands on this machine find it in the home
         log.info("tailor %s serves %s (home %s)", __version__, instance.base_url, config.home)
         announce(instance.base_url)
         asyncio.run(instance.run(on_signals=True))
@@ -60,7 +62,10 @@ class EmbeddedServer:
     """The same server in a thread of this process, on a free loopback port, as a context manager."""
 
     def __init__(self, home: Path, *, config: ServerConfig | None = None, run_jobs: bool = True) -> None:
-        """`run_jobs=False` only queues jobs: nobody works on them."""
+        """`run_jobs=False` only queues jobs: nobody works on them.
+
+        A job that is training when the context ends saves its state and goes back to the queue.
+        """
         self._config = replace(config or ServerConfig(home=home), home=home, host="127.0.0.1", port=0)
         self._run_jobs = run_jobs
         self._stack = ExitStack()
@@ -71,7 +76,9 @@ class EmbeddedServer:
 
     def __enter__(self) -> EmbeddedServer:
         with ExitStack() as stack:
-            self.instance = stack.enter_context(Instance(self._config, run_jobs=self._run_jobs))
+            self.instance = stack.enter_context(
+                Instance(self._config, run_jobs=self._run_jobs, keep_workers=False)
+            )
             self.base_url = self.instance.base_url
             self.api_key = self.instance.local_key()
             thread = threading.Thread(target=self._serve, name="tailor-server", daemon=True)
@@ -94,9 +101,11 @@ class EmbeddedServer:
 class Instance:
     """Everything one server holds: socket, lock, store, engine, supervisor. A context manager."""
 
-    def __init__(self, config: ServerConfig, *, run_jobs: bool = True) -> None:
+    def __init__(self, config: ServerConfig, *, run_jobs: bool = True, keep_workers: bool = True) -> None:
+        """With `keep_workers` training goes on while no server runs; the next one finds it again."""
         self.config = config
         self.run_jobs = run_jobs
+        self.keep_workers = keep_workers
         self.traffic = Traffic(max_requests=config.max_requests)
         self._stack = ExitStack()
         self._started = threading.Event()
@@ -168,14 +177,18 @@ class Instance:
         engine = BackgroundEngine(self._build_engine)
         stack.callback(engine.close)
         engine.start()
-        supervisor = None
-        if self.run_jobs:
-            from tailor.jobs import Supervisor
-
-            supervisor = Supervisor(self.store, organization=self.config.organization)
-            supervisor.start()
-            stack.callback(supervisor.stop)
+        supervisor = self._start_supervisor(stack) if self.run_jobs else None
         return create_app(self.config, self.store, engine, supervisor, traffic=self.traffic)
+
+    def _start_supervisor(self, stack: ExitStack) -> Supervisor:
+        settings = WorkerSettings(
+            organization=self.config.organization,
+            num_threads=self.config.training_threads or physical_cores(),
+        )
+        supervisor = Supervisor(self.store, settings)
+        supervisor.start()
+        stack.callback(supervisor.stop, terminate_workers=not self.keep_workers)
+        return supervisor
 
     def _build_engine(self) -> Engine:
         renew_embedded_base(self.store)

@@ -8,6 +8,7 @@ from tailor.store.atomic import (
     verify_directory,
     write_directory,
 )
+from tailor.store.database import wal_is_safe
 from tailor.store.disk import require_room
 from tailor.store.faults import no_fault, reach
 from tailor.store.files import Receiver
@@ -20,6 +21,7 @@ from tailor.store.records import (
     TERMINAL,
     Base,
     Checkpoint,
+    ClaimPhase,
     Event,
     FileRecord,
     Job,
@@ -45,6 +47,7 @@ __all__ = [
     "TERMINAL",
     "Base",
     "Checkpoint",
+    "ClaimPhase",
     "Corrupt",
     "Event",
     "FileRecord",
@@ -79,6 +82,7 @@ __all__ = [
     "require_room",
     "sweep_leftovers",
     "verify_directory",
+    "wal_is_safe",
     "weights_digest",
     "write_directory",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -159,9 +159,14 @@ class Lease:
 
     def add_metrics(self, *, step: int, data: JsonObject, message: str) -> bool:
         """Log a step's figures and move the job's step; a step done again logs nothing and returns False."""
-        with self._writing(step=step) as connection:
-            return self._write_event(
-                connection, message, type="metrics", data=data, once_key=f"metrics:{step}"
+        return self.add_all_metrics([(step, data, message)]) == 1
+
+    def add_all_metrics(self, rows: Sequence[tuple[int, JsonObject, str]]) -> int:
+        """The same for several steps at once, in one transaction; how many of them were new."""
+        with self._writing(step=rows[-1][0]) as connection:
+            return sum(
+                self._write_event(connection, message, type="metrics", data=data, once_key=f"metrics:{step}")
+                for step, data, message in rows
             )
 
     def resolve(

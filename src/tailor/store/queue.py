@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from tailor.store.atomic import remove_directory, sweep_leftovers
 from tailor.store.blobs import Blobs
 from tailor.store.database import Database
 from tailor.store.jobs import find_job, resume_job
@@ -18,6 +19,8 @@ from tailor.store.records import ClaimPhase, Job, to_record
 from tailor.store.tables import ACROSS_TENANTS, jobs
 from tailor.store.weights import Weights
 
+KEEP_SAVES_SECONDS = 7 * 24 * 3600
+"""A cancelled or failed job's last state can be looked at for a week."""
 _WAITING = {"validate": "validating_files", "train": "queued"}
 _HELD = {"validate": "validating_files", "train": "running"}
 
@@ -112,6 +115,16 @@ class Queue:
                 resume_job(connection, job)
             return tuple(find_job(connection, job.tenant, job.id) for job in paused)
 
+    def sweep_saves(self) -> None:
+        """Remove the saves of jobs that need none any more: succeeded ones, others a week after their end."""
+        limit = int(time.time()) - KEEP_SAVES_SECONDS
+        for directory in (self._home / "checkpoints").iterdir():
+            query = select(jobs.c["status", "finished_at"]).where(jobs.c.id == directory.name)
+            with self._database.read() as connection:
+                row = connection.execute(query, execution_options=ACROSS_TENANTS).one_or_none()
+            if row is None or row.status == "succeeded" or (row.finished_at or limit) < limit:
+                remove_directory(directory)
+        sweep_leftovers(self._home / "checkpoints")
 
     def _num_held(self, connection: Connection, phase: ClaimPhase) -> int:
         self._database.serialise(connection, f"claims of {phase}")

@@ -94,6 +94,7 @@ class Store:
         """Remove what crashes and deletions left behind; for a server, at its start and every hour."""
         self.files.sweep()
         self.versions.sweep()
+        self.queue.sweep_saves()
         limit = time.time() - _OLD_LOCK_SECONDS
         for path in (self.home / "locks").glob("ftjob-*.lock"):
             if path.stat().st_mtime < limit and (lock := FileLock.try_acquire(path, create=False)):

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Header
 
 from tailor.errors import InvalidRequest, NotFound
+from tailor.jobs import JobOptions
 from tailor.protocol import (
     CheckpointObject,
     CursorPage,
@@ -88,8 +89,7 @@ def list_checkpoints(call: Reading, job_id: str, cursor: Cursor) -> CursorPage[C
 
 def _resolve(call: Call, body: JobRequest) -> tuple[JobSpec, bool]:
     """What is asked for, checked without reading the files; and whether the model was an alias."""
-    from tailor.jobs.options import JobOptions  # these bring torch, which the server loads in the background
-    from tailor.training import Wanted
+    from tailor.training import Wanted  # brings torch, which the server loads in the background
 
     hyperparameters = _hyperparameters(body)
     asked = hyperparameters.model_dump(include=set(Hyperparameters.model_fields))
