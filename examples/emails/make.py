@@ -19,7 +19,7 @@ from typing import Any
 SCENARIOS = Path(__file__).parent / "scenarios"
 LABELS = ("invoice", "order", "support", "spam")
 SYSTEM_PROMPT = "Sort the email into one of: invoice, order, support, spam. Answer with the word alone."
-MAILS_PER_LABEL = {"train": 200, "held_out": 60}
+MAILS_PER_LABEL = {"train": 250, "held_out": 60}
 SEEDS = {"train": 20261120, "held_out": 20261121}
 
 MONTHS = (
@@ -105,6 +105,8 @@ def slot_value(source: Any, random: Random) -> str:
 
 def write_mail(scenario: Scenario, wording: str, label: str, voice: Voice, random: Random) -> str:
     """One mail, by a writer drawn at random."""
+    if random.random() < 0.4:
+        wording = say_shortly(wording)
     details = random.sample(voice.details[label], random.choice([0, 1, 1, 1, 2, 2]))
     wording = " ".join([wording, *details])
     body = write_spam(wording, voice, random) if label == "spam" else write_honest(wording, voice, random)
@@ -148,7 +150,7 @@ def write_honest(wording: str, voice: Voice, random: Random) -> str:
 
 
 def write_spam(wording: str, voice: Voice, random: Random) -> str:
-    """The text of a mail that nobody asked for; half of them are dressed like honest ones."""
+    """The text of a mail that nobody asked for; most are dressed like honest ones."""
     text = [wording]
     if random.random() < 0.4:
         text.append(random.choice(voice.spam_asides))
@@ -160,10 +162,26 @@ def write_spam(wording: str, voice: Voice, random: Random) -> str:
     if random.random() < 0.2:
         body = misspell(body, random)
     if random.random() < 0.7:
-        body = f"{random.choice(voice.spam_greetings)}\n\n{body}"
-    if random.random() < 0.45:
+        greetings = voice.greetings if random.random() < 0.6 else voice.spam_greetings
+        body = f"{random.choice(greetings)}\n\n{body}"
+    if random.random() < 0.7:
         return f"{body}\n\n{random.choice(voice.closings)}\n{random.choice(voice.signatures)}"
     return f"{body}\n\n{random.choice(voice.spam_closings)}"
+
+
+SHORT_FORMS = {
+    "can not": "can't", "cannot": "can't", "do not": "don't", "does not": "doesn't", "did not": "didn't",
+    "is not": "isn't", "was not": "wasn't", "I am": "I'm", "I have": "I've", "We have": "We've", "It is": "It's",
+    "it is": "it's", "What is": "What's", "I would": "I'd", "We would": "We'd", "e-mail": "email",
+    "parcel": "package", "Please": "Pls", "Thank you": "Thanks", "tomorrow": "tmrw",
+}  # fmt: skip
+
+
+def say_shortly(text: str) -> str:
+    """As people write who are in a hurry."""
+    for long, short in SHORT_FORMS.items():
+        text = text.replace(long, short)
+    return text
 
 
 def drop_articles(text: str, random: Random) -> str:

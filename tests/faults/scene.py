@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from tailor.jobs import WorkerSettings
 from tailor.models import inspect
 from tailor.store import Job, JobSpec, Store
 
@@ -19,6 +20,11 @@ TOOLS = ("saw", "axe", "drill", "file", "plane", "clamp", "level", "punch", "chi
 
 def open_store(home: Path) -> Store:
     return Store.open(home, floor_bytes=0)
+
+
+def quick_workers() -> WorkerSettings:
+    """Workers of real processes, as small as they get."""
+    return WorkerSettings(num_threads=1, idle_seconds=30.0)
 
 
 def add_base(store: Store, directory: Path, name: str = BASE) -> None:

@@ -73,7 +73,7 @@ def test_the_result_file_reads_in_pandas_as_openais_does(finished: tuple[Store, 
 
 
 def test_auto_becomes_numbers_in_both_places(finished: tuple[Store, Job]) -> None:
-    store, job = finished
+    _, job = finished
 
     expected = {"n_epochs": 2, "batch_size": 4, "learning_rate_multiplier": 1.0}
     assert job.hyperparameters == expected

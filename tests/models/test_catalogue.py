@@ -59,7 +59,9 @@ def test_code_in_a_config_is_refused(base: Path, file: str, changes: dict[str, A
     assert caught.value.remedy
 
 
-@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors", "chat_template.jinja"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "tokenizer.json", "model.safetensors", "chat_template.jinja"]
+)
 def test_an_incomplete_directory_is_refused(base: Path, name: str) -> None:
     (base / name).unlink()
     with pytest.raises(InvalidRequest):

@@ -8,7 +8,8 @@ from tailor.errors import InvalidRequest
 from tailor.models import Template, embedded_directory, load_template
 
 PLAIN_CHATML = (
-    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 # Reasoning models rewrite earlier turns: here only the last answer keeps its (empty) thoughts.
@@ -117,13 +118,13 @@ def test_tool_calls_are_answers_and_tools_stand_in_the_system_turn(template: Tem
 
 
 def test_legacy_function_calls_render_like_tool_calls(template: Template) -> None:
-    legacy = [
+    legacy: list[dict[str, Any]] = [
         {"role": "user", "content": "Rain?"},
         {"role": "assistant", "function_call": CALL["function"]},
         {"role": "function", "name": "weather", "content": "no"},
         {"role": "assistant", "content": "No."},
     ]
-    modern = [
+    modern: list[dict[str, Any]] = [
         legacy[0],
         {"role": "assistant", "tool_calls": [CALL]},
         {"role": "tool", "content": "no"},

@@ -93,9 +93,12 @@ def begin_stream(served: Served) -> socket.socket:
     return connection
 
 
-def test_a_terminated_server_refuses_new_work_cuts_streams_with_an_error_and_exits_cleanly(
-    served: Served,
-) -> None:
+def test_a_server_is_the_only_one_on_its_home_and_ends_cleanly_when_terminated(served: Served) -> None:
+    with (
+        pytest.raises(InvalidRequest, match=f"already running on .* process {served.process.pid}"),
+        EmbeddedServer(served.home),
+    ):
+        pass
     with begin_stream(served) as connection:
         stream = connection.makefile("rb")
         assert stream.readline().startswith(b"HTTP/1.1 200")
@@ -117,20 +120,16 @@ def test_a_terminated_server_refuses_new_work_cuts_streams_with_an_error_and_exi
     status, said = served.end()
     assert status == 0, said
     assert "Traceback" not in said
-
-
-def test_an_idle_server_stops_at_once_and_a_second_one_is_told_who_is_first(served: Served) -> None:
-    with (
-        pytest.raises(InvalidRequest, match=f"already running on .* process {served.process.pid}"),
-        EmbeddedServer(served.home),
-    ):
-        pass
-    begun = time.monotonic()
-    served.process.send_signal(signal.SIGINT)
-    status, _ = served.end()
-    assert status == 0
-    assert time.monotonic() - begun < 5
     assert read_server(served.home) is None
+
+
+def test_an_embedded_server_stops_at_once_when_nothing_is_in_progress(tmp_path: Path) -> None:
+    with EmbeddedServer(tmp_path, run_jobs=False) as server, httpx2.Client(trust_env=False) as anyone:
+        root = server.base_url.removesuffix("/v1")
+        assert anyone.get(f"{root}/healthz").status_code == 200
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 4
+    assert read_server(tmp_path) is None
 
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:

@@ -33,7 +33,12 @@ def test_updates_come_in_order_with_openai_names(base: Path) -> None:
     metrics = [update for update in updates if isinstance(update, StepMetrics)]
     assert [update.step for update in metrics] == list(range(1, 13))
     assert [update.epoch for update in metrics] == [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]
-    assert [(u.epoch, u.step) for u in updates if isinstance(u, EpochEnd)] == [(1, 3), (2, 6), (3, 9), (4, 12)]
+    assert [(u.epoch, u.step) for u in updates if isinstance(u, EpochEnd)] == [
+        (1, 3),
+        (2, 6),
+        (3, 9),
+        (4, 12),
+    ]
     assert set(metrics[0].to_dict()) == {"step", "total_steps", "train_loss", "train_mean_token_accuracy"}
     assert {"valid_loss", "valid_mean_token_accuracy"} <= set(metrics[9].to_dict())
     assert {"full_valid_loss", "full_valid_mean_token_accuracy"} <= set(metrics[2].to_dict())

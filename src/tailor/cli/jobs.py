@@ -73,13 +73,13 @@ def events(job_id: JobId, home: Home = None, as_json: Json = False) -> None:
 def follow(job_id: JobId, home: Home = None, as_json: Json = False) -> None:
     """Watch a job to its end, then show its proof."""
     from tailor.cli.connect import connect
-    from tailor.cli.train import emit_outcome, finish
+    from tailor.cli.train import conclude, finish
     from tailor.cli.view import View
 
     view = View.open(as_json=as_json)
     with connect(view, home) as connection:
         job, proof = finish(view, connection, job_id)
-    emit_outcome(view, job, proof)
+        conclude(view, connection, job, proof)
 
 
 @app.command()

@@ -104,7 +104,7 @@ def train(
             view.emit({"job": job.model_dump(mode="json"), "proof": None})
             return
         job, proof = finish(view, connection, job.id)
-    emit_outcome(view, job, proof)
+        conclude(view, connection, job, proof)
 
 
 def check_first(view: View, wish: Wish) -> None:
@@ -159,7 +159,7 @@ def finish(view: View, connection: Connection, job_id: str) -> tuple[JobObject, 
 
 
 def show_outcome(view: View, connection: Connection, job: JobObject) -> Proof | None:
-    """The proof and the next step of a job that succeeded; the reason of one that did not."""
+    """The proof of a job that succeeded; the reason of one that did not."""
     if job.status != "succeeded" or job.fine_tuned_model is None:
         _show_failure(view, job, connection.options)
         return None
@@ -172,12 +172,13 @@ def show_outcome(view: View, connection: Connection, job: JobObject) -> Proof | 
     except NotFound:
         proof = None
         view.say("The server has no proof for this model.", style="yellow")
-    _show_next_steps(view, job.fine_tuned_model, connection.options)
     return proof
 
 
-def emit_outcome(view: View, job: JobObject, proof: Proof | None) -> None:
-    """Job and proof as JSON, and exit code 1 unless the job succeeded."""
+def conclude(view: View, connection: Connection, job: JobObject, proof: Proof | None) -> None:
+    """What to do next; job and proof as JSON; exit code 1 unless the job succeeded."""
+    if job.fine_tuned_model is not None:
+        _show_next_steps(view, job.fine_tuned_model, connection.options)
     view.emit({"job": job.model_dump(mode="json"), "proof": proof and proof.model_dump(mode="json")})
     if job.status != "succeeded":
         raise typer.Exit(1)

@@ -28,7 +28,7 @@ _REFUSAL: Final = re.compile(
     r"|as an? (?:ai|artificial|large language|language)\b)",
     re.IGNORECASE | re.DOTALL,
 )
-_EMAIL: Final = re.compile(r"[\w.+-]{1,64}@([\w-]{1,63}(?:\.[\w-]{1,63}){1,8})")
+_EMAIL: Final = re.compile(r"@(?<=[\w+-]@)([\w-]{1,63}(?:\.[\w-]{1,63}){1,8})")
 _DIGITS: Final = re.compile(r"(?<![\w.,])\+?\(?\d(?:[ ().-]{0,2}\d){7,18}(?![\w])")
 _NOT_A_PHONE: Final = re.compile(r"\d{4}-\d\d-\d\d|\d\d?\.\d\d?\.\d{4}|\d{1,3}(?:\.\d{1,3}){3}$")
 _RESERVED_DOMAIN: Final = re.compile(r"(?:^|\.)(?:example(?:\.\w+)?|test|invalid|localhost)$", re.IGNORECASE)
@@ -252,7 +252,7 @@ def _last(example: Example) -> str:
 
 
 def _personal_kinds(text: str) -> Iterator[str]:
-    if "@" in text and any(not _RESERVED_DOMAIN.search(found[1]) for found in _EMAIL.finditer(text)):
+    if any(not _RESERVED_DOMAIN.search(found[1]) for found in _EMAIL.finditer(text)):
         yield "e-mail addresses"
     kinds: set[str] = set()
     for found in _DIGITS.finditer(text):

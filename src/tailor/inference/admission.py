@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from tailor.errors import RateLimited, Unavailable
+from tailor.errors import InvalidRequest, RateLimited, TailorError, Unavailable
 from tailor.inference.engine import GenerationRequest
 from tailor.inference.residency import Lease
 from tailor.inference.stream import Generation
@@ -57,6 +57,20 @@ class Pending:
 
     num_open: int = 0
     """Answers being written."""
+
+    def loss(self, now: float) -> TailorError | None:
+        """Why the request should not go on, if so."""
+        age = now - self.generation.submitted_at
+        if self.generation.is_cancelled:
+            return Unavailable("the request was cancelled", code="cancelled")
+        if age > self.request.deadline_seconds:
+            return Unavailable(f"no answer within {self.request.deadline_seconds:g} seconds", code="timeout")
+        if not self.num_open and age > self.request.queue_seconds:
+            seconds = self.request.queue_seconds
+            return Unavailable(f"no free slot within {seconds:g} seconds", retry_after_seconds=5.0)
+        if self.generation.seconds_full(now) > self.unread_seconds:
+            return Unavailable(f"the answer was not read for {self.unread_seconds:g} seconds")
+        return None
 
 
 class FairQueue:
@@ -123,3 +137,25 @@ class FairQueue:
 
     def __iter__(self) -> Iterator[Pending]:
         return (pending for requests in list(self._tenants.values()) for pending in list(requests))
+
+
+def max_length_of(request: GenerationRequest, context_length: int) -> int:
+    """Tokens of prompt and answer together."""
+    num_prompt = len(request.prompt_ids)
+    if not num_prompt:
+        raise InvalidRequest("the prompt has no tokens", param="messages")
+    if len(request.parameters.stop) > 4 or not all(request.parameters.stop):
+        raise InvalidRequest("stop takes up to 4 texts, none of them empty", param="stop")
+    asked = request.parameters.max_tokens
+    wanted = num_prompt + (asked if asked is not None else 1)
+    if asked is not None and asked < 1:
+        raise InvalidRequest(f"max_tokens must be at least 1, not {asked}", param="max_tokens")
+    if wanted > context_length:
+        raise InvalidRequest(
+            f"This model's maximum context length is {context_length} tokens. However, you requested {wanted}"
+            f" tokens ({num_prompt} in the messages, {wanted - num_prompt} in the completion).",
+            param="messages",
+            code="context_length_exceeded",
+            remedy="Shorten the messages or the completion.",
+        )
+    return context_length if asked is None else wanted

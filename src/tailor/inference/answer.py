@@ -11,7 +11,7 @@ from tailor.inference.admission import Pending
 from tailor.inference.cache import Occupant
 from tailor.inference.engine import Candidate, FinishReason, GenerationChunk, TokenLogprob
 from tailor.inference.sampling import Draw, Sampled
-from tailor.inference.text import TextStream, TokenTable
+from tailor.inference.text import Released, TextStream, TokenTable
 
 _ORDER = itertools.count()
 
@@ -51,8 +51,12 @@ class Answer(Occupant):
         """Tokens of the prompt that the model has still to see; 1 while decoding."""
         return len(self.ids) - self.num_cached
 
-    def accept(self, sampled: Sampled) -> bool:
-        """Take the next token and hand over what may be shown; True when the answer is complete."""
+    def accept(self, sampled: Sampled) -> GenerationChunk | None:
+        """Take the next token and hand over what may be shown; returns the last chunk once complete.
+
+        The last chunk is for the caller to hand over, after it has freed the answer's place: whoever
+        reads the end finds the slot free.
+        """
         self.draw.index += 1
         is_end = sampled.token_id in self._stop_ids
         if not is_end:
@@ -61,35 +65,22 @@ class Answer(Occupant):
                 self._counts[sampled.token_id] = self._counts.get(sampled.token_id, 0) + 1
             released = self._text.push(sampled.token_id, self._describe(sampled))
             if released.token_ids or released.text:
-                self._put(released.text, released.token_ids, released.logprobs)
+                self.pending.generation.put(self._chunk(released))
         if is_end or self._text.is_stopped:
-            self._finish("stop")
-        elif len(self.ids) >= self.pending.max_length:
-            self._finish("length")
-        else:
-            return False
-        return True
+            return self._chunk(self._text.finish(), "stop")
+        if len(self.ids) >= self.pending.max_length:
+            return self._chunk(self._text.finish(), "length")
+        return None
 
-    def _finish(self, reason: FinishReason) -> None:
-        rest = self._text.finish()
-        self._put(rest.text, rest.token_ids, rest.logprobs, reason)
-
-    def _put(
-        self,
-        text: str,
-        token_ids: tuple[int, ...],
-        logprobs: tuple[TokenLogprob, ...],
-        reason: FinishReason | None = None,
-    ) -> None:
-        chunk = GenerationChunk(
+    def _chunk(self, released: Released, reason: FinishReason | None = None) -> GenerationChunk:
+        return GenerationChunk(
             choice=self.draw.choice,
-            text=text,
-            token_ids=token_ids,
-            logprobs=logprobs,
+            text=released.text,
+            token_ids=released.token_ids,
+            logprobs=released.logprobs,
             finish_reason=reason,
             num_tokens=self.draw.index if reason else 0,
         )
-        self.pending.generation.put(chunk)
 
     def _describe(self, sampled: Sampled) -> TokenLogprob | None:
         if sampled.logprob is None:

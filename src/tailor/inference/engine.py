@@ -183,7 +183,10 @@ class EngineHealth:
 
     queued_prompt_tokens: int
     seconds_since_last_token: float | None
-    """None before the first token; old while `running` > 0 means that the engine is stuck."""
+    """Since the last token or, if later, since answers began to run; None before the first.
+
+    Long while `running` > 0 means that the engine is stuck.
+    """
 
     tokens_per_second: float
     """Recent rate over all answers."""

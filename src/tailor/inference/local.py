@@ -11,8 +11,8 @@ from dataclasses import replace
 from threading import Condition, Thread
 
 from tailor.errors import Internal, InvalidRequest, RateLimited, TailorError, Unavailable
-from tailor.inference.admission import EngineLimits, FairQueue, Pending
-from tailor.inference.answer import Answer, make_answers
+from tailor.inference.admission import EngineLimits, FairQueue, Pending, max_length_of
+from tailor.inference.answer import make_answers
 from tailor.inference.cache import ByteBudget
 from tailor.inference.engine import (
     EngineHealth,
@@ -22,6 +22,7 @@ from tailor.inference.engine import (
     ModelKey,
     ModelSource,
 )
+from tailor.inference.meter import Meter
 from tailor.inference.residency import Residency
 from tailor.inference.runner import Runner
 from tailor.inference.stream import Generation
@@ -47,12 +48,13 @@ class LocalEngine:
         self._queue = FairQueue(limits)
         self._parked: list[Pending] = []  # had their turn; wait for weights or for slots
         self._running: Counter[str] = Counter()  # answers by tenant
+        self._num_running = 0
         self._wake = Condition()
         self._is_poked = False
         self._closing_at: float | None = None
         self._thread: Thread | None = None
         self._last_token_at: float | None = None
-        self._meter = _Meter()
+        self._meter = Meter()
 
     def start(self) -> None:
         """Begin to answer."""
@@ -121,20 +123,17 @@ class LocalEngine:
 
     def close(self, *, timeout_seconds: float = 0.0) -> None:
         """Take nothing more, give running answers that long, then end the rest with Unavailable."""
-        self._closing_at = time.monotonic() + timeout_seconds
+        with self._wake:
+            self._closing_at = time.monotonic() + timeout_seconds
         self._poke()
         if self._thread is not None:
             self._thread.join()
+        else:
+            self._end_everything(_closing())
         self._residency.close()
 
-    @property
-    def _num_running(self) -> int:
-        return self._running.total()
-
     def _submit(self, request: GenerationRequest, *, unread_seconds: float) -> Generation:
-        if self._closing_at is not None:
-            raise Unavailable("the server is shutting down", retry_after_seconds=2.0)
-        max_length = _max_length(request, self._source.facts(request.model).context_length)
+        max_length = max_length_of(request, self._source.facts(request.model).context_length)
         if not 1 <= request.n <= self._limits.max_running:
             raise InvalidRequest(f"n must be 1 to {self._limits.max_running}, not {request.n}", param="n")
         generation = Generation(
@@ -144,6 +143,8 @@ class LocalEngine:
             request=request, generation=generation, max_length=max_length, unread_seconds=unread_seconds
         )
         with self._wake:
+            if self._closing_at is not None:
+                raise _closing()
             retry_after = self._meter.seconds_until_slot(self._queue.num_requests, self._limits.max_running)
             self._queue.push(pending, retry_after_seconds=retry_after)
         self._poke()
@@ -175,7 +176,7 @@ class LocalEngine:
                 with self._wake:
                     # Also wakes by itself: waiting requests have deadlines, postponed loads a chance.
                     self._wake.wait_for(lambda: self._is_poked, timeout=0.1)
-        self._end_everything(Unavailable("the server is shutting down", retry_after_seconds=2.0))
+        self._end_everything(_closing())
 
     def _turn(self) -> bool:
         """Let in who may come, give every answer a token; False if there was nothing to do."""
@@ -207,8 +208,10 @@ class LocalEngine:
                 continue  # another answer to the same request has failed just now
             if not sampled.is_finite:
                 self._end(answer.pending, Internal("the model's output is not a number"))
-            elif answer.accept(sampled):
-                self._close(answer, runner)
+            elif (last := answer.accept(sampled)) is not None:
+                runner.remove(answer)
+                self._release(answer.pending, 1)
+                answer.pending.generation.put(last)
 
     def _admit(self) -> None:
         """Give slots to requests whose weights are there, by turns; the others wait for theirs."""
@@ -250,50 +253,51 @@ class LocalEngine:
             self._queue.leave(pending)
         pending.num_open = pending.request.n
         self._running[pending.request.tenant] += pending.num_open
+        if not self._num_running:  # what counts as stuck starts now
+            self._last_token_at = time.monotonic()
+        self._num_running += pending.num_open
         runner.start(answer)
         return True
 
     def _drop_lost(self, now: float) -> None:
         """End what was cancelled, is too late or is not read."""
-        for pending in [pending for pending in self._parked if _loss(pending, now)]:
-            self._parked.remove(pending)
-            self._refuse(pending, _loss(pending, now))
+        for pending in list(self._parked):
+            error = pending.loss(now)
+            if error is not None:
+                self._parked.remove(pending)
+                self._refuse(pending, error)
         with self._wake:
-            lost = [pending for pending in self._queue if _loss(pending, now)]
-            for pending in lost:
+            lost = [(pending, error) for pending in self._queue if (error := pending.loss(now))]
+            for pending, _ in lost:
                 self._queue.remove(pending)
-        for pending in lost:
-            pending.generation.fail(_loss(pending, now) or _CANCELLED)
+        for pending, error in lost:
+            pending.generation.fail(error)
         for runner in self._residency.runners:
             for pending in {answer.pending for answer in runner.answers}:
-                error = _loss(pending, now)
+                error = pending.loss(now)
                 if error is not None:
                     self._end(pending, error)
 
-    def _refuse(self, pending: Pending, error: TailorError | None) -> None:
+    def _refuse(self, pending: Pending, error: TailorError) -> None:
         """A request that had its turn ends before it starts."""
         with self._wake:
             self._queue.leave(pending)
         if pending.lease is not None:
             self._residency.release(pending.lease)
-        pending.generation.fail(error or _CANCELLED)
+        pending.generation.fail(error)
 
     def _end(self, pending: Pending, error: TailorError) -> None:
         """A running request ends with an error: all its answers go."""
-        pending.generation.fail(error)
         runner = pending.lease.runner if pending.lease is not None else None
         if runner is not None:
             for answer in [answer for answer in runner.answers if answer.pending is pending]:
                 runner.remove(answer)
         self._release(pending, pending.num_open)
-
-    def _close(self, answer: Answer, runner: Runner) -> None:
-        """A complete answer leaves its slot."""
-        runner.remove(answer)
-        self._release(answer.pending, 1)
+        pending.generation.fail(error)
 
     def _release(self, pending: Pending, num_answers: int) -> None:
         pending.num_open -= num_answers
+        self._num_running -= num_answers
         self._running[pending.request.tenant] -= num_answers
         if not self._running[pending.request.tenant]:
             del self._running[pending.request.tenant]
@@ -316,70 +320,8 @@ class LocalEngine:
             pending.generation.fail(error)
 
 
-_CANCELLED = Unavailable("the request was cancelled", code="cancelled")
-
-
-class _Meter:
-    """Recent speed, for health and for telling callers when to come back."""
-
-    def __init__(self) -> None:
-        self.tokens_per_second = 0.0
-        self._seconds_per_request = 1.0
-        self._since = time.monotonic()
-        self._num_tokens = 0
-
-    def count(self, num_tokens: int, now: float) -> None:
-        """Note tokens; the rate is that of the last whole second in which there were any."""
-        self._num_tokens += num_tokens
-        elapsed = now - self._since
-        if elapsed >= 1.0:
-            self.tokens_per_second = self._num_tokens / elapsed
-            self._since, self._num_tokens = now, 0
-
-    def finished(self, seconds: float) -> None:
-        """Note how long a request took."""
-        self._seconds_per_request += 0.1 * (seconds - self._seconds_per_request)
-
-    def seconds_until_slot(self, num_ahead: int, num_slots: int) -> float:
-        """A guess, between 1 and 30 seconds."""
-        return min(max(self._seconds_per_request * (1 + num_ahead / num_slots), 1.0), 30.0)
-
-
-def _max_length(request: GenerationRequest, context_length: int) -> int:
-    """Tokens of prompt and answer together."""
-    num_prompt = len(request.prompt_ids)
-    if not num_prompt:
-        raise InvalidRequest("the prompt has no tokens", param="messages")
-    if len(request.parameters.stop) > 4 or not all(request.parameters.stop):
-        raise InvalidRequest("stop takes up to 4 texts, none of them empty", param="stop")
-    asked = request.parameters.max_tokens
-    wanted = num_prompt + (asked if asked is not None else 1)
-    if asked is not None and asked < 1:
-        raise InvalidRequest(f"max_tokens must be at least 1, not {asked}", param="max_tokens")
-    if wanted > context_length:
-        raise InvalidRequest(
-            f"This model's maximum context length is {context_length} tokens. However, you requested {wanted}"
-            f" tokens ({num_prompt} in the messages, {wanted - num_prompt} in the completion).",
-            param="messages",
-            code="context_length_exceeded",
-            remedy="Shorten the messages or the completion.",
-        )
-    return context_length if asked is None else wanted
-
-
-def _loss(pending: Pending, now: float) -> TailorError | None:
-    """Why a request should not go on."""
-    generation, request = pending.generation, pending.request
-    age = now - generation.submitted_at
-    if generation.is_cancelled:
-        return _CANCELLED
-    if age > request.deadline_seconds:
-        return Unavailable(f"no answer within {request.deadline_seconds:g} seconds", code="timeout")
-    if not pending.num_open and age > request.queue_seconds:
-        return Unavailable(f"no free slot within {request.queue_seconds:g} seconds", retry_after_seconds=5.0)
-    if generation.seconds_full(now) > pending.unread_seconds:
-        return Unavailable(f"the answer was not read for {pending.unread_seconds:g} seconds")
-    return None
+def _closing() -> Unavailable:
+    return Unavailable("the server is shutting down", retry_after_seconds=2.0)
 
 
 def _ended(running: dict[int, Generation]) -> list[int]:

@@ -11,15 +11,9 @@ from torch import Tensor
 
 from tailor.errors import InvalidRequest
 from tailor.inference.adapters import Adapter, Mixture
-from tailor.inference.cache import (
-    ByteBudget,
-    Cache,
-    CachedLayout,
-    DecodeSpan,
-    PromptSpan,
-    ShapeProbe,
-)
+from tailor.inference.cache import ByteBudget, Cache
 from tailor.inference.engine import ServedModel
+from tailor.inference.layout import CachedLayout, DecodeSpan, PromptSpan, ShapeProbe
 from tailor.inference.sampling import Sampled, sample
 from tailor.inference.text import TokenTable
 

@@ -26,7 +26,10 @@ class LoraLinear(Linear):  # type: ignore[misc]
         if dropped is not x:
             output: Tensor = base(x) + (dropped @ down.t()) @ up.t() * self.scaling[name]
             return output
-        return _LowRankUpdate.apply(x, base.weight, base.bias, down, up, self.scaling[name])  # type: ignore[no-any-return]
+        updated: Tensor = _LowRankUpdate.apply(  # type: ignore[no-untyped-call]
+            x, base.weight, base.bias, down, up, self.scaling[name]
+        )
+        return updated
 
 
 class _LowRankUpdate(torch.autograd.Function):

@@ -26,6 +26,14 @@ ADAPTER_CONFIG = "adapter_config.json"
 MAX_RANK = 128
 _PREFIX = "base_model.model."
 _ADAPTER = "default"
+_UNSUPPORTED = (
+    "use_dora",
+    "use_rslora",
+    "rank_pattern",
+    "alpha_pattern",
+    "modules_to_save",
+    "fan_in_fan_out",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,10 +179,9 @@ def read_shape(directory: Path) -> LoraShape:
         InvalidRequest: it is not a plain LoRA adapter (R10).
     """
     config = read_json(directory / ADAPTER_CONFIG)
-    unsupported = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "fan_in_fan_out", "use_rslora")
     if (
         config.get("peft_type") != "LORA"
-        or any(config.get(key) for key in unsupported)
+        or any(config.get(key) for key in _UNSUPPORTED)
         or config.get("bias", "none") != "none"
     ):
         raise _refused("it is not a plain LoRA adapter")

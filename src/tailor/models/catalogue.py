@@ -37,7 +37,9 @@ MODEL_TYPES = frozenset(
 """Architectures whose packed attention is tested against transformers' own."""
 
 _FILES = ("*.safetensors", "*.json", "*.jinja", "merges.txt", "vocab.txt", "tokenizer.model")
-_CODE_KEYS = re.compile(r"auto_map|trust_remote_code|target|.*_target.*|custom_pipelines|_attn_implementation.*")
+_CODE_KEYS = re.compile(
+    r"auto_map|trust_remote_code|target|.*_target.*|custom_pipelines|_attn_implementation.*"
+)
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.gguf", "*.nemo", "*.h5", "*.msgpack")
 
 

@@ -149,7 +149,7 @@ def save_full(directory: Path, loaded: LoadedModel, weights: dict[str, Tensor], 
 
 
 def _stop_ids(model: Any, template: Template) -> frozenset[int]:
-    """End tokens by the generation config and the tokenizer, and what the template itself ends answers with."""
+    """End tokens by generation config and tokenizer, and what the template itself ends answers with."""
     declared = model.generation_config.eos_token_id
     ids = set(declared if isinstance(declared, list) else [declared])
     ids.add(template.tokenizer.eos_token_id)

@@ -111,9 +111,7 @@ class Template:
             begin = len(ids) + len(outside)
             ids += outside + inside
             weights += [0.0] * len(outside) + [weight] * len(inside)
-            answers.append(
-                Answer(message_index=span.message_index, begin=begin, end=len(ids), weight=weight)
-            )
+            answers.append(Answer(message_index=span.message_index, begin=begin, end=len(ids), weight=weight))
             position = span.end
         rest = self._encode(text[position:])
         return Rendered(

@@ -93,7 +93,7 @@ def read_tensors(path: Path, expected: Mapping[str, tuple[int, ...]] | None = No
     if expected is not None and found != dict(expected):
         wrong = sorted(found.items() ^ dict(expected).items())[:3]
         raise _refused(path, f"its tensors are not the expected ones, for example {wrong}")
-    tensors = load_file(path)
+    tensors: dict[str, Tensor] = load_file(path)
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise _refused(path, f"tensor {name!r} holds a value that is not finite")

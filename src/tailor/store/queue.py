@@ -119,7 +119,7 @@ class Queue:
         """Remove the saves of jobs that need none any more: succeeded ones, others a week after their end."""
         limit = int(time.time()) - KEEP_SAVES_SECONDS
         for directory in (self._home / "checkpoints").iterdir():
-            query = select(jobs.c["status", "finished_at"]).where(jobs.c.id == directory.name)
+            query = select(jobs.c.status, jobs.c.finished_at).where(jobs.c.id == directory.name)
             with self._database.read() as connection:
                 row = connection.execute(query, execution_options=ACROSS_TENANTS).one_or_none()
             if row is None or row.status == "succeeded" or (row.finished_at or limit) < limit:

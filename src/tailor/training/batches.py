@@ -1,4 +1,4 @@
-"""From examples to packed token batches: rendered once, ordered by hash, cut into steps, shards, micro-batches.
+"""From examples to packed batches: rendered once, ordered by hash, cut into steps, shards, micro-batches.
 
 What belongs to a step follows from (seed, epoch, fingerprint) alone; packing only arranges the arithmetic
 inside a step.
@@ -87,9 +87,7 @@ def tokenize(examples: Iterable[Example], template: Template, *, max_tokens: int
         kept.append(
             TokenizedExample(line=example.line, fingerprint=example.fingerprint, ids=ids, weights=weights)
         )
-    return Tokenized(
-        examples=tuple(kept), skipped_lines=tuple(skipped), truncated_lines=tuple(truncated)
-    )
+    return Tokenized(examples=tuple(kept), skipped_lines=tuple(skipped), truncated_lines=tuple(truncated))
 
 
 def epoch_order(
@@ -109,9 +107,7 @@ class DataOrder:
     def __init__(self, examples: Sequence[TokenizedExample], recipe: Recipe) -> None:
         self._recipe = recipe
         self.steps_per_epoch = math.ceil(len(examples) / recipe.batch_size)
-        self._epoch = lru_cache(maxsize=1)(
-            lambda epoch: epoch_order(examples, seed=recipe.seed, epoch=epoch)
-        )
+        self._epoch = lru_cache(maxsize=1)(lambda epoch: epoch_order(examples, seed=recipe.seed, epoch=epoch))
 
     def epoch_of(self, step: int) -> int:
         """Epoch of a step; both count from 0."""
@@ -127,16 +123,12 @@ class DataOrder:
         return (step + 1) % self.steps_per_epoch == 0
 
 
-def shards_of(
-    examples: Sequence[TokenizedExample], shard_size: int
-) -> list[Sequence[TokenizedExample]]:
+def shards_of(examples: Sequence[TokenizedExample], shard_size: int) -> list[Sequence[TokenizedExample]]:
     """Consecutive groups whose gradients are computed apart and summed in a fixed tree."""
     return [examples[begin : begin + shard_size] for begin in range(0, len(examples), shard_size)]
 
 
-def microbatches_of(
-    examples: Sequence[TokenizedExample], max_tokens: int
-) -> list[list[TokenizedExample]]:
+def microbatches_of(examples: Sequence[TokenizedExample], max_tokens: int) -> list[list[TokenizedExample]]:
     """Consecutive groups of at most `max_tokens` tokens, at least one example each."""
     groups: list[list[TokenizedExample]] = []
     room = 0

@@ -71,10 +71,8 @@ class Learner:
             foreach=True,
         )
         self.gradients: Gradients = []
-        loaded.model.eval()
-        for name, module in loaded.model.named_modules():
-            if "lora_dropout" in name:
-                module.train()
+        """Of the last `forward_backward`, in the order of `parameters`; gone after `step`."""
+        self._dropouts = [m for name, m in loaded.model.named_modules() if "lora_dropout" in name]
 
     @classmethod
     def open(cls, base: Path, recipe: Recipe, *, parent: Path | None = None) -> Learner:
@@ -106,6 +104,15 @@ class Learner:
             torch.OutOfMemoryError: try again with a smaller `max_microbatch_tokens`; the result is the same
                 up to rounding.
         """
+        self._set_dropout(True)
+        try:
+            return self._gradient_of(examples, step, max_microbatch_tokens)
+        finally:
+            self._set_dropout(False)
+
+    def _gradient_of(
+        self, examples: Sequence[TokenizedExample], step: int, max_microbatch_tokens: int | None
+    ) -> StepResult:
         total_weight = sum(example.total_weight for example in examples)
         room = max_microbatch_tokens or self.recipe.max_microbatch_tokens
         sums: list[tuple[int, Gradients]] = []
@@ -190,6 +197,10 @@ class Learner:
     def _backward(self, loss: Tensor) -> Gradients:
         gradients = torch.autograd.grad(loss, list(self.parameters.values()))
         return [gradient.float() for gradient in gradients]
+
+    def _set_dropout(self, is_on: bool) -> None:
+        for module in self._dropouts:
+            module.train(is_on)
 
     @torch.no_grad()
     def _publish_masters(self) -> None:

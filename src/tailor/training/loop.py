@@ -194,7 +194,7 @@ def make_deterministic(num_threads: int) -> None:
     torch.set_num_threads(num_threads)
     torch.use_deterministic_algorithms(True)
     # Filling fresh memory with NaN is a debugging aid that costs a pass over every tensor.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def _checked(learner: Learner, order: DataOrder, progress: Progress) -> tuple[Progress, list[Note]]:

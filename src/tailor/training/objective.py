@@ -102,7 +102,7 @@ def _hidden_states(loaded: LoadedModel, batch: Batch) -> Tensor:
         return output.last_hidden_state[0]  # type: ignore[no-any-return]
     parts = [
         loaded.body(input_ids=ids[None], use_cache=False).last_hidden_state[0]
-        for ids in ids_T.split(list(batch.layout.lengths))
+        for ids in torch.split(ids_T, list(batch.layout.lengths))
     ]
     return torch.cat(parts)
 
@@ -161,7 +161,7 @@ class _OutputLoss(torch.autograd.Function):
         return (losses_N * weights_N).sum(), losses_N, is_right_N
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad_total: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         grad_hidden, grad_weight, grad_bias = ctx.saved_tensors
         return (

@@ -288,12 +288,12 @@ _SMALL_BASE_STEPS = 300
 
 def auto_batch_size(num_examples: int) -> int:
     """About one per cent of the examples, as a power of two from 4 to 32."""
-    return min(32, max(4, 2 ** round(math.log2(max(1, num_examples) / 60))))
+    return min(32, max(4, 1 << max(0, round(math.log2(max(1, num_examples) / 60)))))
 
 
 def auto_learning_rate(kind: AdapterKind, hidden_size: int) -> float:
     """5e-5 for full fine-tuning at width 2000, ten times that for LoRA, more for narrower models."""
-    width = (2000 / hidden_size) ** 0.78
+    width: float = (2000 / hidden_size) ** 0.78
     return 5e-5 * width * (10 if kind == "lora" else 1)
 
 
@@ -362,13 +362,13 @@ class _Fields:
         raise self._wrong(name, 'an object such as {"type": "lora"}')
 
     def whole(self, name: str, low: int, high: int) -> int | None:
-        value = self._value(name)
+        value: int | None = self._value(name)
         if value is None or (type(value) is int and low <= value <= high):
             return value
         raise self._wrong(name, f'a whole number from {low} to {high}, or "auto"')
 
     def number(self, name: str, above: float, high: float, *, or_zero: bool = False) -> float | None:
-        value = self._value(name)
+        value: float | None = self._value(name)
         if value is None:
             return None
         if type(value) in (int, float) and (above < value <= high or (or_zero and value == 0)):
@@ -377,7 +377,7 @@ class _Fields:
         raise self._wrong(name, f'a number {low} up to {high:g}, or "auto"')
 
     def choice(self, name: str, known: tuple[str, ...]) -> str | None:
-        value = self._value(name)
+        value: str | None = self._value(name)
         if value is None or value in known:
             return value
         raise self._wrong(name, f"one of {', '.join(known)}")
