@@ -17,8 +17,9 @@ from tailor.cli.figures import duration, p_value, percent, printable, shortened
 from tailor.cli.train import finish, python_lines, start
 from tailor.cli.view import View
 from tailor.cli.wish import Wish
-from tailor.client import Endpoint
+from tailor.client import FINISHED, Endpoint
 from tailor.data import Dataset, Example, overlap
+from tailor.errors import TailorError
 from tailor.protocol import Proof
 
 HERE = Path(__file__).parent
@@ -36,6 +37,7 @@ def main() -> int:
     held_out = check(view)
     step(view, 2, "Train, and compare with the base on every held-out mail")
     with connect(view, OUT / "home") as connection:
+        clear_earlier(view, connection.endpoint)
         wish = Wish(
             file=TRAIN,
             validation=HELD_OUT,
@@ -71,6 +73,14 @@ def check(view: View) -> Dataset:
     show_report(view, train.report, most_advice=5)
     show_report(view, held_out.report.including(overlap(train, held_out)), most_advice=5)
     return held_out
+
+
+def clear_earlier(view: View, endpoint: Endpoint) -> None:
+    """Cancel what an interrupted demo left behind: it would go on first, and this one wait for it."""
+    for job in endpoint.jobs():
+        if job.status not in FINISHED:
+            endpoint.cancel(job.id)
+            view.note(f"Cancelled {job.id} of an earlier demo that was interrupted")
 
 
 def one_of_each(dataset: Dataset, most: int) -> list[Example]:
@@ -139,4 +149,9 @@ def show_result(view: View, proof: Proof, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except TailorError as error:
+        sys.exit(error.sentence)

@@ -107,8 +107,10 @@ def write_mail(scenario: Scenario, wording: str, label: str, voice: Voice, rando
     """One mail, by a writer drawn at random."""
     if random.random() < 0.4:
         wording = say_shortly(wording)
-    details = random.sample(voice.details[label], random.choice([0, 1, 1, 1, 2, 2]))
+    details = random.sample(voice.details[label], random.choice([0, 1, 1, 2, 2]))
     wording = " ".join([wording, *details])
+    if random.random() < 0.7:
+        wording = reword(wording, random)
     body = write_spam(wording, voice, random) if label == "spam" else write_honest(wording, voice, random)
     subject = random.choice(scenario.subjects)
     prefix = random.choice(["", "", "", "", "", "Re: ", "RE: ", "Fwd: ", "AW: "]) if label != "spam" else ""
@@ -170,10 +172,11 @@ def write_spam(wording: str, voice: Voice, random: Random) -> str:
 
 
 SHORT_FORMS = {
-    "can not": "can't", "cannot": "can't", "do not": "don't", "does not": "doesn't", "did not": "didn't",
-    "is not": "isn't", "was not": "wasn't", "I am": "I'm", "I have": "I've", "We have": "We've", "It is": "It's",
-    "it is": "it's", "What is": "What's", "I would": "I'd", "We would": "We'd", "e-mail": "email",
-    "parcel": "package", "Please": "Pls", "Thank you": "Thanks", "tomorrow": "tmrw",
+    "can not": "can't", "cannot": "can't", "do not": "don't", "does not": "doesn't",
+    "did not": "didn't",
+    "is not": "isn't", "was not": "wasn't", "I am": "I'm", "I have": "I've", "We have": "We've",
+    "It is": "It's", "it is": "it's", "What is": "What's", "I would": "I'd", "We would": "We'd",
+    "e-mail": "email", "parcel": "package", "Please": "Pls", "Thank you": "Thanks", "tomorrow": "tmrw",
 }  # fmt: skip
 
 
@@ -182,6 +185,25 @@ def say_shortly(text: str) -> str:
     for long, short in SHORT_FORMS.items():
         text = text.replace(long, short)
     return text
+
+
+def read_synonyms() -> dict[str, list[str]]:
+    """Words and what may stand in their place."""
+    lines = (SCENARIOS / "synonyms.txt").read_text(encoding="utf-8").strip().split("\n")
+    return {word: others.strip().split(", ") for word, others in (line.split(":") for line in lines)}
+
+
+SYNONYMS = read_synonyms()
+REWORDABLE = re.compile(
+    r"(?<![{\w-])(?:" + "|".join(sorted(SYNONYMS, key=len, reverse=True)) + r")(?![}\w-])"
+)
+
+
+def reword(text: str, random: Random) -> str:
+    """Some words replaced by others of much the same meaning; people do not all use the same ones."""
+    return REWORDABLE.sub(
+        lambda found: random.choice(SYNONYMS[found[0]]) if random.random() < 0.4 else found[0], text
+    )
 
 
 def drop_articles(text: str, random: Random) -> str:

@@ -65,7 +65,7 @@ class Run:
     differences: tuple[str, ...]
     """What is not as in the oracle; none if everything is."""
     lost_steps: int | None
-    """Steps done again after the first death; None if it came before or after training."""
+    """Steps done again after the first death; None if it came before the first step."""
     seconds: float
 
 
@@ -101,9 +101,11 @@ class Programme:
             if self._is_over(home):
                 break
             # One worker checks the files, the next one trains; a kill waits until it meets its moment.
-            if work(home, self.job_id, kills[num_deaths] if num_deaths < len(kills) else None):
+            life = work(home, self.job_id, kills[num_deaths] if num_deaths < len(kills) else None)
+            if life.was_killed:
                 num_deaths += 1
-                lost = self._lost_steps(home) if lost is None else lost
+                if num_deaths == 1 and life.num_steps:
+                    lost = life.num_steps - self._saved_step(home)
         remains = self._remains(home)
         self._tidy(home)
         differences = [*self.oracle.differences(remains), *leftovers(home)]
@@ -125,11 +127,11 @@ class Programme:
                 return run
             kills = [Kill(after_seconds=0.6 * (kill.after_seconds or 0.0)) for kill in kills]
 
-    def _lost_steps(self, home: Path) -> int | None:
+    def _saved_step(self, home: Path) -> int:
         store = open_store(home)
         job = store.jobs.get(TENANT, self.job_id)
         store.close()
-        return job.step - job.saved_step if job.status == "running" else None
+        return job.saved_step
 
     def _copy(self, name: str) -> Path:
         home = self._directory / name

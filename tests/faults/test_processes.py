@@ -58,7 +58,7 @@ def undisturbed(base: Path) -> Iterator[Remains]:
         job = add_job(store)
         for phase in ("validate", "train"):
             settings = quick_workers()
-            Worker(store=store, settings=settings, shutdown=Shutdown(), phase=phase).run()  # type: ignore[arg-type]
+            Worker(store=store, settings=settings, shutdown=Shutdown(), phase=phase).run()
         yield remains_of(store, job.id)
         store.close()
 
@@ -131,6 +131,7 @@ def test_server_and_worker_killed_together_cost_nothing_but_time(store: Store, u
     assert is_as_undisturbed(store, job, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_worker_outlives_its_server_and_the_next_one_finds_it(store: Store, undisturbed: Remains) -> None:
     host = start_host(store)
     job = add_job(store)

@@ -222,9 +222,13 @@ def test_a_worker_that_lost_its_job_writes_nothing_more(
 ) -> None:
     work_once(store, small_job)
     held: list[int] = []
+    saves = store.home / "checkpoints" / small_job.id
 
     def be_fenced() -> None:
-        """As the reaper would after a long sleep."""
+        """As the reaper would after a long sleep; the next worker is already writing."""
+        token = store.jobs.get(TENANT, small_job.id).token
+        for name in (f"step-00000005.{token + 2}-abcdef", f"weights-6.{token}", f"step-00000005.{token}-abc"):
+            (saves / f".tmp-{name}").mkdir()
         store.jobs.pause(TENANT, small_job.id)
         store.queue._reaper._take(TENANT, small_job.id, store.jobs.get(TENANT, small_job.id).token)
         store.jobs.resume(TENANT, small_job.id)
@@ -235,6 +239,7 @@ def test_a_worker_that_lost_its_job_writes_nothing_more(
 
     assert status == 0
     assert len(log_of(store, small_job)) == held[0]
+    assert [path.name for path in saves.glob(".tmp-*")] == [".tmp-step-00000005.4-abcdef"]
     job = work(small_job)
     assert job.status == "succeeded"
     assert is_as_undisturbed(store, job, undisturbed)

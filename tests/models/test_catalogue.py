@@ -124,3 +124,9 @@ def test_an_honest_header_is_read(tmp_path: Path) -> None:
         "a": ("F32", (2,)),
         "b": ("BF16", (1, 2)),
     }
+
+
+def test_a_path_that_is_no_model_is_answered_with_what_to_do() -> None:
+    with pytest.raises(InvalidRequest, match="neither a directory") as caught:
+        fetch("/no/such/directory")
+    assert caught.value.param == "model"

@@ -41,7 +41,7 @@ LEFT_OUT = {
 def suite() -> Path:
     """The unpacked source distribution; `make test` downloads it."""
     if not SUITE.is_dir():
-        message = f"{SUITE} is missing: `make openai-suite` downloads the client's own tests"
+        message = f"{SUITE} is missing: `make test` downloads it"
         if os.environ.get("CI") == "true":
             pytest.fail(message)
         pytest.skip(message)

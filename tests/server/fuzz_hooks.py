@@ -8,7 +8,7 @@ from typing import Any
 import schemathesis
 
 
-@schemathesis.hook
+@schemathesis.hook  # type: ignore[untyped-decorator]
 def map_body(context: Any, body: Any) -> Any:
     """Answer and train with what exists; bound how much is written."""
     if not isinstance(body, dict):

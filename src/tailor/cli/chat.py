@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -85,6 +86,8 @@ def _converse(
 ) -> None:
     from tailor.errors import TailorError
 
+    with suppress(ImportError):  # not on every system; with it the arrow keys edit and recall lines
+        import readline  # noqa: F401
     endpoint.model(model)  # a wrong name is said now, not after the first question
     view.note(f"{model}. /new starts over, /quit or Ctrl-D ends.")
     messages = list(opening)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 _BARS = "▁▂▃▄▅▆▇█"
+_DIRECTIONS = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
 
 
 def percent(share: float) -> str:
@@ -62,8 +63,14 @@ def shortened(text: str, *, most: int) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` without control characters: what a model or a server says must not steer the terminal."""
-    return "".join(
-        letter if letter in "\n\t" or not unicodedata.category(letter).startswith("C") else "\ufffd"
-        for letter in text
-    )
+    """`text` without what steers a terminal: what a model or a server says is only text.
+
+    Control characters, lone surrogates and overrides of the writing direction become U+FFFD.
+    """
+    return "".join("\ufffd" if _steers(letter) else letter for letter in text)
+
+
+def _steers(letter: str) -> bool:
+    if letter in "\n\t":
+        return False
+    return letter in _DIRECTIONS or unicodedata.category(letter) in ("Cc", "Cs")

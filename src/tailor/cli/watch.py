@@ -36,15 +36,18 @@ class Course:
     valid_loss: float | None = None
     """The newest, of the whole validation set where there is one."""
     started: float | None = None
-    """When this display saw the first step, on the monotonic clock."""
+    """When this display first saw the job training, on the monotonic clock."""
     first_step: int = 0
+    """The step it was at then: a job that goes on from a checkpoint does not start at 0."""
 
     def take(self, update: Update, *, now: float) -> None:
         """Note what an update brings."""
         self.job = update.job
+        if self.started is None and self._is_training:
+            self.started, self.first_step = now, self.step
         for event in update.events:
             if event.type == "metrics":
-                self._take_metrics(event, now=now)
+                self._take_metrics(event)
 
     @property
     def step(self) -> int:
@@ -72,7 +75,7 @@ class Course:
     def seconds_left(self, *, now: float) -> float | None:
         """Until the last step, at the pace seen so far; None while there is no pace."""
         done = self.step - self.first_step
-        if not self.total_steps or self.started is None or done < 2 or self.step >= self.total_steps:
+        if not self._is_training or not self.total_steps or self.started is None or done < 2:
             return None
         return (now - self.started) / done * (self.total_steps - self.step)
 
@@ -88,10 +91,11 @@ class Course:
             parts.append(f"about {duration(left)} left")
         return ", ".join(parts)
 
-    def _take_metrics(self, event: EventObject, *, now: float) -> None:
-        if self.started is None:
-            self.started = now
-            self.first_step = int(event.data.get("step") or 0)
+    @property
+    def _is_training(self) -> bool:
+        return self.job is not None and self.job.tailor.get("phase") == "training"
+
+    def _take_metrics(self, event: EventObject) -> None:
         if event.data.get("train_loss") is not None:
             self.losses.append(float(event.data["train_loss"]))
         for name in ("valid_loss", "full_valid_loss"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import sys
 import time
 import traceback
@@ -60,8 +62,16 @@ def carry_out(work: Work, store: Store, lease: Lease, settings: WorkerSettings, 
             except BaseException as error:
                 return _end(attempt, error)
     except LeaseLost:
-        sweep_leftovers(lease.directory)
+        _remove_own_leftovers(lease)
     return EXIT_DONE
+
+
+def _remove_own_leftovers(lease: Lease) -> None:
+    """Delete what this attempt left aside, and nothing of the attempt that may be running by now."""
+    own = re.compile(rf"\.tmp-.*\.{lease.token}(-.*)?")
+    for path in lease.directory.iterdir():
+        if own.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _end(attempt: Attempt, error: BaseException) -> int:

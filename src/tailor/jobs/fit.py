@@ -26,6 +26,8 @@ class Fit:
         self._attempt = attempt
         self._prepared = prepared
         num_items = min(len(prepared.validation.examples), prepared.options.proof_items)
+        self._longest_pause = max(1.0, len(prepared.validation.examples) / prepared.recipe.batch_size)
+        """The longest time without a sign of life, in steps: a whole validation."""
         self._forecast = Forecast(
             total_steps=prepared.recipe.num_steps,
             first_step=prepared.progress.step,
@@ -43,7 +45,7 @@ class Fit:
             LeaseLost: the job is somebody else's.
         """
         attempt, prepared = self._attempt, self._prepared
-        attempt.pulse.enter("training")
+        attempt.pulse.enter("training", patience_seconds=BLOCK_PATIENCE_SECONDS)
         progress = prepared.progress
         updates = train(
             prepared.learner,
@@ -79,7 +81,7 @@ class Fit:
         }
         self._log.add(metrics.step, data, metrics.message)
         self._forecast.step_done(metrics.step)
-        self._attempt.pulse.be_patient(10 * self._forecast.seconds_per_step)
+        self._attempt.pulse.be_patient(10 * self._longest_pause * self._forecast.seconds_per_step)
         self._attempt.pulse.expect(estimated_finish=self._forecast.finish_at())
         return data
 
@@ -104,7 +106,7 @@ class Fit:
             return
         if not is_saved:
             self._saver.save(progress)
-        if reason == "pause" and figures:
+        if reason == "pause" and figures and progress.step < self._prepared.recipe.num_steps:
             # The state that a job rests in can be tried out (contract section 2).
             publish_checkpoint(self._attempt, self._prepared, step=progress.step, metrics=figures)
         raise Interrupted(reason)

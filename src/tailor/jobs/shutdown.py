@@ -18,6 +18,8 @@ class Shutdown:
     def __init__(self, *, grace_seconds: float = GRACE_SECONDS) -> None:
         self._grace_seconds = grace_seconds
         self._asked_at: float | None = None
+        self.is_idle = False
+        """There is nothing to save: a signal ends the process at once."""
 
     def listen(self) -> None:
         """Take SIGTERM and SIGINT from now on."""
@@ -39,6 +41,6 @@ class Shutdown:
         return self._asked_at is not None and time.monotonic() - self._asked_at > 0.8 * self._grace_seconds
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.is_asked:
+        if self.is_asked or self.is_idle:
             os._exit(EXIT_UNFINISHED)
         self.ask()

@@ -24,6 +24,7 @@ from tailor.store import Lease, Store
 from tailor.store.records import ClaimPhase
 
 POLL_SECONDS = 0.1
+_DEAD = frozenset("ZX")
 DATABASE_VARIABLE = "TAILOR_DATABASE_URL"
 """The database's url may hold a password, so it is not an argument that everybody can see."""
 
@@ -34,13 +35,14 @@ def process_id() -> str:
 
 
 def started_at(process: int) -> int:
-    """When a process began, in the kernel's ticks since boot; 0 where that cannot be known."""
+    """When a process began, in the kernel's ticks since boot; 0 for one that is dead or cannot be seen."""
     try:
         text = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return 0
     # The command's name, in brackets, may hold anything: count from its end.
-    return int(text.rpartition(")")[2].split()[19])
+    fields = text.rpartition(")")[2].split()
+    return 0 if fields[0] in _DEAD else int(fields[19])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,11 +78,13 @@ class Worker:
         while not self.shutdown.is_asked and os.getppid() == parent:
             try:
                 if self.store.queue.waiting(self.phase):
+                    self.shutdown.is_idle = False
                     lease = self.store.queue.claim(self.phase, process_id(), at_most=at_most)
                     if lease is not None:
                         return lease
             except TailorError as error:
                 sys.stderr.write(f"{error.message}\n")
+            self.shutdown.is_idle = True
             if time.monotonic() > until:
                 return None
             time.sleep(POLL_SECONDS)
@@ -91,6 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one worker."""
     faulthandler.enable()
     shutdown = Shutdown()
+    shutdown.is_idle = True
     shutdown.listen()
     home, phase, settings = _parse(arguments)
     store = Store.open(home, database_url=os.environ.get(DATABASE_VARIABLE))

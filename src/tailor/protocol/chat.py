@@ -13,6 +13,7 @@ ShortText = Annotated[str, StringConstraints(max_length=256)]
 Omitted = Field(exclude_if=lambda value: value is None)
 """Left out of the JSON when there is nothing: code for OpenAI's API asks whether the key is there."""
 Flag = Annotated[bool, Field(strict=True)]
+Bias = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False, strict=True)]
 
 
 class ChatMessage(BaseModel):
@@ -57,7 +58,7 @@ class ChatRequest(BaseModel):
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63, strict=True)] | None = None
     logprobs: Flag | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20, strict=True)] | None = None
-    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False, strict=True)]] | None = None
+    logit_bias: dict[str, Bias] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False, strict=True)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False, strict=True)] | None = None
     stream: Flag | None = None

@@ -14,6 +14,7 @@ BatchSize = Annotated[int, Field(ge=1, le=256, strict=True)]
 Multiplier = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 MetadataKey = Annotated[str, StringConstraints(max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+Tag = Annotated[str, StringConstraints(max_length=64)]
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
 
 
@@ -52,7 +53,7 @@ class WandbRun(BaseModel):
     project: Annotated[str, StringConstraints(min_length=1, max_length=256)]
     name: Annotated[str, StringConstraints(max_length=256)] | None = None
     entity: Annotated[str, StringConstraints(max_length=256)] | None = None
-    tags: Annotated[list[Annotated[str, StringConstraints(max_length=64)]], Field(max_length=50)] | None = None
+    tags: Annotated[list[Tag], Field(max_length=50)] | None = None
 
 
 class WandbIntegration(BaseModel):

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from tailor.errors import InvalidRequest, TailorError
@@ -18,6 +19,7 @@ from tailor.store import NO_METADATA, MetadataFilter
 
 _METADATA_KEY = re.compile(r"metadata\[(?P<key>.{0,64})\]", re.DOTALL)
 _MAX_NAMED = 8
+_LARGE_BYTES = 64 * 1024
 
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
@@ -54,10 +56,17 @@ class StrictRoute(APIRoute):
         async def handle(request: Request) -> Response:
             strict = StrictRequest(request.scope, request.receive)
             if data := await strict.body():
-                strict.value = parse_strict(data, max_bytes=len(data))
+                strict.value = await _parse(data)
             return await inner(strict)
 
         return handle
+
+
+async def _parse(data: bytes) -> Any:
+    """The JSON of a body; a large one is parsed in a thread, so that nobody else waits for it."""
+    if len(data) < _LARGE_BYTES:
+        return parse_strict(data)
+    return await run_in_threadpool(parse_strict, data, max_bytes=len(data))
 
 
 def as_sentence(invalid: RequestValidationError) -> TailorError:

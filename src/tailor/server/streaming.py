@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from tailor.errors import TailorError, Unavailable
 from tailor.server.chunks import as_event
@@ -71,30 +72,43 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send everything."""
 
-        async def send_in_time(body: bytes, *, more: bool = True) -> None:
+        async def send_in_time(message: Message) -> None:
             async with asyncio.timeout(self.stall_seconds):
-                await send({"type": "http.response.body", "body": body, "more_body": more})
+                await send(message)
 
         gone = asyncio.ensure_future(_disconnected(receive))
         cut = asyncio.ensure_future(self.traffic.cut.wait())
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            async for event in self._events_or_pings(gone, cut):
-                await send_in_time(event)
-            await send_in_time(b"", more=False)
+            await send_in_time({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            async with aclosing(self._events_and_ending(gone, cut, scope["path"])) as events:
+                async for event in events:
+                    more = bool(event)
+                    await send_in_time({"type": "http.response.body", "body": event, "more_body": more})
         except (ClientDisconnect, TimeoutError):
             pass
-        except TailorError as error:
-            await send_in_time(as_event(error.to_wire()))
-        except Exception as error:
-            await send_in_time(as_event(as_incident(error, scope["path"]).to_wire()))
         finally:
             self.close()
             await _end(gone, cut)
 
+    async def _events_and_ending(
+        self, gone: asyncio.Task[None], cut: asyncio.Task[Any], path: str
+    ) -> AsyncGenerator[bytes, None]:
+        """The events, then nothing (an empty body ends the answer) or the error and no end."""
+        try:
+            async with aclosing(self._events_or_pings(gone, cut)) as events:
+                async for event in events:
+                    yield event
+            yield b""
+        except ClientDisconnect:
+            raise
+        except TailorError as error:
+            yield as_event(error.to_wire())
+        except Exception as error:
+            yield as_event(as_incident(error, path).to_wire())
+
     async def _events_or_pings(
         self, gone: asyncio.Task[None], cut: asyncio.Task[Any]
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         events = aiter(self.events)
         coming = asyncio.ensure_future(_next(events))
         try:

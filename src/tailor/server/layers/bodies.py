@@ -59,7 +59,7 @@ def _check_headers(headers: Headers, limit: int, path: str) -> None:
             "Compressed bodies are not taken.", remedy="Send the body without Content-Encoding."
         )
     announced = headers.get("content-length")
-    length = int(announced) if announced and announced.isdigit() else None
+    length = int(announced) if announced and announced.isdecimal() else None
     if length is not None and length > limit:
         raise _too_large(limit)
     is_empty = length == 0 or (length is None and "transfer-encoding" not in headers)

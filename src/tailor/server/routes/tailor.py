@@ -8,12 +8,16 @@ from pydantic import BaseModel
 
 from tailor import __version__
 from tailor.data import read_supervised
-from tailor.errors import NotFound
+from tailor.errors import InvalidRequest, NotFound
 from tailor.protocol import Proof
 from tailor.server.calls import Reading
 from tailor.server.requests import new_router
 
 router = new_router("tailor", "/v1/tailor")
+
+
+_MAX_REPORT_BYTES = 64 * 1024 * 1024
+"""The whole of a file's examples is held in memory while it is checked."""
 
 
 class FileReport(BaseModel):
@@ -75,6 +79,13 @@ def retrieve_proof(call: Reading, model: str) -> Proof:
 def report_file(call: Reading, file_id: str) -> FileReport:
     """Check a file as a job would: every problem with its line, before any job is started."""
     record = call.store.files.get(call.tenant, file_id)
+    if record.bytes > _MAX_REPORT_BYTES:
+        raise InvalidRequest(
+            f"The file has {record.bytes:,} bytes; up to {_MAX_REPORT_BYTES:,} are checked here.",
+            param="file_id",
+            code="file_too_large",
+            remedy="Check it where it is with `tailor check FILE`; a job checks it in any case.",
+        )
     with call.store.files.open(call.tenant, file_id) as stream:
         report = read_supervised(stream, name=record.filename).report
     return FileReport(**report.to_dict(), summary=report.summary())
