@@ -180,7 +180,7 @@ def test_a_version_that_changes_nothing_proves_nothing(tmp_path: Path) -> None:
     base = tiny_directory(tmp_path / "base", vocab_size=8192)
     adapter = make_adapter(base, tmp_path / "adapter", scale=0.0)
 
-    with LocalPair(base=base, version=adapter, dtype="float32") as pair:
+    with LocalPair(base=base, version=adapter, dtype="float32", context_length=CONTEXT) as pair:
         proof = prove(pair, question(), load_template(base), context_length=CONTEXT)
 
     assert (proof.fixed, proof.broken, proof.unchanged) == (0, 0, 20)
@@ -193,7 +193,7 @@ def test_an_adapter_and_the_base_are_told_apart(tmp_path: Path) -> None:
     base = tiny_directory(tmp_path / "base", vocab_size=8192)
     adapter = make_adapter(base, tmp_path / "adapter", scale=0.3)
 
-    with LocalPair(base=base, version=adapter, dtype="float32") as pair:
+    with LocalPair(base=base, version=adapter, dtype="float32", context_length=CONTEXT) as pair:
         proof = prove(pair, question(), load_template(base), context_length=CONTEXT)
         again = prove(pair, question(), load_template(base), context_length=CONTEXT)
 
@@ -206,7 +206,7 @@ def test_a_complete_model_can_be_the_version(tmp_path: Path) -> None:
     base = tiny_directory(tmp_path / "base", vocab_size=8192)
     other = tiny_directory(tmp_path / "other", vocab_size=8192, initializer_range=0.1)
 
-    with LocalPair(base=base, version=other, dtype="float32") as pair:
+    with LocalPair(base=base, version=other, dtype="float32", context_length=CONTEXT) as pair:
         proof = prove(pair, question(), load_template(base), context_length=CONTEXT)
 
     assert proof.arms["base"].loss != proof.arms["version"].loss

@@ -41,6 +41,10 @@ class Served:
             stderr=subprocess.PIPE,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
+
+    def wait_until_ready(self) -> None:
+        """Find its address and key in the home, and return once it can answer."""
+        home = self.home
         deadline = time.monotonic() + 60
         while (url := read_server(home)) is None and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -66,6 +70,7 @@ class Served:
 def served(tmp_path: Path) -> Iterator[Served]:
     made = Served(tmp_path / "home", 0.5)
     try:
+        made.wait_until_ready()
         yield made
     finally:
         made.process.kill()

@@ -19,8 +19,9 @@ from tailor.inference import (
     SamplingParameters,
     ServedModel,
 )
-from tailor.models import LoadedModel, inspect, is_adapter, load_adapter, load_base, read_adapter_weights
+from tailor.models import LoadedModel, is_adapter, load_adapter, load_base, read_adapter_weights
 from tailor.training import ExampleScore, TokenizedExample, score
+from tailor.training.selfcheck import switch_to_plain
 
 Arm = Literal["base", "version"]
 
@@ -59,7 +60,12 @@ class LocalPair:
     loads the base again. Use as a context manager.
     """
 
-    def __init__(self, *, base: Path, version: Path, dtype: str) -> None:
+    def __init__(
+        self, *, base: Path, version: Path, dtype: str, context_length: int, is_packed: bool = True
+    ) -> None:
+        """`is_packed=False`: training's self-check found that this model is not exact when packed."""
+        self._is_packed = is_packed
+        self._context_length = context_length
         self._base = base
         self._version = version
         self._dtype = dtype
@@ -102,10 +108,8 @@ class LocalPair:
 
     def facts(self, key: ModelKey) -> ModelFacts:
         """For the engine: context length and size."""
-        directory = self._directory(key)
-        facts = inspect(self._base if key.kind == "adapter" else directory)
-        stored = sum(path.stat().st_size for path in directory.glob("*.safetensors"))
-        return ModelFacts(context_length=facts.context_length, num_bytes=stored)
+        stored = sum(path.stat().st_size for path in self._directory(key).glob("*.safetensors"))
+        return ModelFacts(context_length=self._context_length, num_bytes=stored)
 
     def model(self, key: ModelKey) -> ServedModel:
         """For the engine: the base, or a fully trained version."""
@@ -125,6 +129,8 @@ class LocalPair:
         else:
             del before
             loaded = load_base(self._version if arm == "version" else self._base, dtype=self._dtype)
+        if not self._is_packed:
+            switch_to_plain(loaded)
         self._scored = (arm, loaded)
         return loaded
 

@@ -6,11 +6,11 @@ import time
 
 from tailor.jobs.attempt import Attempt
 from tailor.jobs.forecast import Forecast
-from tailor.jobs.prepare import Prepared
+from tailor.jobs.prepare import Prepared, Start
 from tailor.jobs.publish import publish_checkpoint
 from tailor.jobs.pulse import BLOCK_PATIENCE_SECONDS, Interrupted
 from tailor.store import JsonObject, Lease, reach
-from tailor.training import EpochEnd, Note, Progress, StepMetrics, save_checkpoint, train
+from tailor.training import EpochEnd, Learner, Note, Progress, StepMetrics, save_checkpoint, train
 
 KEPT_SAVES = 3
 LOG_SECONDS = 0.25
@@ -22,19 +22,20 @@ _PROOF_PASSES = 3
 class Fit:
     """One attempt's run through the remaining steps."""
 
-    def __init__(self, attempt: Attempt, prepared: Prepared) -> None:
+    def __init__(self, attempt: Attempt, prepared: Prepared, start: Start) -> None:
         self._attempt = attempt
         self._prepared = prepared
+        self._start = start
         num_items = min(len(prepared.validation.examples), prepared.options.proof_items)
         self._longest_pause = max(1.0, len(prepared.validation.examples) / prepared.recipe.batch_size)
         """The longest time without a sign of life, in steps: a whole validation."""
         self._forecast = Forecast(
             total_steps=prepared.recipe.num_steps,
-            first_step=prepared.progress.step,
+            first_step=start.progress.step,
             steps_after=_PROOF_PASSES * num_items / prepared.recipe.batch_size,
         )
         self._log = MetricsLog(attempt.lease)
-        self._saver = Saver(attempt, prepared, self._log)
+        self._saver = Saver(attempt, prepared, start.learner, self._log)
         self._steps_per_epoch = prepared.recipe.num_steps // prepared.recipe.num_epochs
 
     def run(self) -> Progress:
@@ -46,9 +47,9 @@ class Fit:
         """
         attempt, prepared = self._attempt, self._prepared
         attempt.pulse.enter("training", patience_seconds=BLOCK_PATIENCE_SECONDS)
-        progress = prepared.progress
+        progress = self._start.progress
         updates = train(
-            prepared.learner,
+            self._start.learner,
             prepared.tokenized.examples,
             validation=prepared.validation.examples,
             progress=progress,
@@ -89,7 +90,7 @@ class Fit:
         """A model to use first, then the save: a crash in between redoes the epoch's end, not skips it."""
         self._log.flush()
         if progress.step < self._prepared.recipe.num_steps:
-            publish_checkpoint(self._attempt, self._prepared, step=progress.step, metrics=figures)
+            self._publish(progress, figures)
         self._saver.save(progress)
         self._stop_if_asked(progress, figures, is_saved=True)
 
@@ -108,8 +109,13 @@ class Fit:
             self._saver.save(progress)
         if reason == "pause" and figures and progress.step < self._prepared.recipe.num_steps:
             # The state that a job rests in can be tried out (contract section 2).
-            publish_checkpoint(self._attempt, self._prepared, step=progress.step, metrics=figures)
+            self._publish(progress, figures)
         raise Interrupted(reason)
+
+    def _publish(self, progress: Progress, figures: JsonObject) -> None:
+        publish_checkpoint(
+            self._attempt, self._prepared, self._start.learner, step=progress.step, metrics=figures
+        )
 
 
 class MetricsLog:
@@ -137,9 +143,10 @@ class MetricsLog:
 class Saver:
     """Writes the state from which a later attempt goes on, as often as it is worth its cost."""
 
-    def __init__(self, attempt: Attempt, prepared: Prepared, log: MetricsLog) -> None:
+    def __init__(self, attempt: Attempt, prepared: Prepared, learner: Learner, log: MetricsLog) -> None:
         self._attempt = attempt
         self._prepared = prepared
+        self._learner = learner
         self._log = log
         self._saved_at = time.monotonic()
         self._cost_seconds = 0.0
@@ -156,13 +163,13 @@ class Saver:
         attempt, prepared, lease = self._attempt, self._prepared, self._attempt.lease
         begin = time.monotonic()
         self._log.flush()
-        size = sum(tensor.nbytes for tensor in prepared.learner.state().values())
+        size = sum(tensor.nbytes for tensor in self._learner.state().values())
         attempt.store.require_room(int(_ROOM_FOR_SAVES * size))
         attempt.pulse.be_patient(BLOCK_PATIENCE_SECONDS)
         directory = save_checkpoint(
             lease.directory,
             f"step-{progress.step:08d}.{lease.token}",
-            prepared.learner,
+            self._learner,
             progress,
             dataset_fingerprint=prepared.training.fingerprint,
         )

@@ -12,7 +12,7 @@ from tailor.jobs.attempt import Attempt, Refused
 from tailor.jobs.options import JobOptions
 from tailor.jobs.pulse import BLOCK_PATIENCE_SECONDS
 from tailor.jobs.validate import read_checked
-from tailor.models import inspect, load_template, native_dtype
+from tailor.models import Template, inspect, load_template, native_dtype
 from tailor.store import Base, Corrupt, read_manifest
 from tailor.training import (
     Learner,
@@ -50,18 +50,20 @@ class Prepared:
     held_out: HeldOut | None
     validation: Tokenized
     """The held-out examples; empty when there are none."""
-    learner: Learner
-    progress: Progress
-    """Where to go on from."""
+    template: Template
+    recipe: Recipe
     options: JobOptions
 
-    @property
-    def recipe(self) -> Recipe:
-        """How to train."""
-        return self.learner.recipe
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """A model in memory, and where it is in its training."""
+
+    learner: Learner
+    progress: Progress
 
 
-def prepare(attempt: Attempt) -> Prepared:
+def prepare(attempt: Attempt) -> tuple[Prepared, Start]:
     """Read the files, hold examples out, resolve the recipe, load the model and the newest good save.
 
     Raises:
@@ -96,16 +98,17 @@ def prepare(attempt: Attempt) -> Prepared:
     learner = Learner.open(directory, recipe, parent=_parent(attempt))
     progress = _restore(attempt, learner, training.fingerprint)
     pulse.stop_if_asked()
-    return Prepared(
+    prepared = Prepared(
         base=base,
         training=training,
         tokenized=tokenized,
         held_out=held_out,
         validation=validation,
-        learner=learner,
-        progress=progress,
+        template=template,
+        recipe=recipe,
         options=options,
     )
+    return prepared, Start(learner=learner, progress=progress)
 
 
 def _base(attempt: Attempt) -> Base:

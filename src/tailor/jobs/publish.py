@@ -12,12 +12,12 @@ from tailor.jobs.prepare import Prepared
 from tailor.jobs.results import result_csv
 from tailor.protocol import Proof
 from tailor.store import JsonObject, Version, reach, write_directory
-from tailor.training import software
+from tailor.training import Learner, software
 
 _PAGE = 1000
 
 
-def publish_weights(attempt: Attempt, prepared: Prepared, *, step: int) -> str:
+def publish_weights(attempt: Attempt, prepared: Prepared, learner: Learner, *, step: int) -> str:
     """Write the learner's weights as a version's directory; its digest.
 
     The files are the same for the same weights, so doing it again gives the same digest.
@@ -31,7 +31,7 @@ def publish_weights(attempt: Attempt, prepared: Prepared, *, step: int) -> str:
     name = f".tmp-weights-{step}.{lease.token}"
     try:
         attempt.store.require_room()
-        prepared.learner.save(draft, base_name=prepared.base.name)
+        learner.save(draft, base_name=prepared.base.name)
         files = {path.name: path for path in sorted(draft.iterdir())}
         manifest = {"base_digest": prepared.base.digest, "recipe_digest": prepared.recipe.digest}
         directory = write_directory(lease.directory, name, files, manifest)
@@ -74,9 +74,11 @@ def make_version(
     )
 
 
-def publish_checkpoint(attempt: Attempt, prepared: Prepared, *, step: int, metrics: JsonObject) -> None:
+def publish_checkpoint(
+    attempt: Attempt, prepared: Prepared, learner: Learner, *, step: int, metrics: JsonObject
+) -> None:
     """Make the weights at `step` usable as a model; done again it changes nothing."""
-    digest = publish_weights(attempt, prepared, step=step)
+    digest = publish_weights(attempt, prepared, learner, step=step)
     version = make_version(attempt, prepared, kind="checkpoint", step=step, digest=digest, metrics=metrics)
     attempt.lease.add_checkpoint(
         step=step,

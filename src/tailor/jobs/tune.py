@@ -21,21 +21,27 @@ def tune(attempt: Attempt) -> None:
     lease, pulse = attempt.lease, attempt.pulse
     reach("after_claim")
     lease.add_event("Fine-tuning job started", once_key="started")
-    prepared = prepare(attempt)
-    progress = Fit(attempt, prepared).run()
+    prepared, start = prepare(attempt)
+    progress = Fit(attempt, prepared, start).run()
     pulse.enter("evaluating", patience_seconds=BLOCK_PATIENCE_SECONDS)
     pulse.expect(estimated_finish=None)
-    digest = publish_weights(attempt, prepared, step=progress.step)
+    digest = publish_weights(attempt, prepared, start.learner, step=progress.step)
+    # From here on only the published files count; the base fits into memory once.
+    del start
     proof = None
     if prepared.held_out is not None:
-        proof = _proof(attempt, prepared, prepared.held_out, digest)
+        proof = _proof(
+            attempt, prepared, prepared.held_out, digest, is_packed=progress.is_packed is not False
+        )
     pulse.stop_if_asked()
     lease.heartbeat(phase="publishing")
     publish_final(attempt, prepared, digest=digest, proof=proof)
     remove_directory(lease.directory)
 
 
-def _proof(attempt: Attempt, prepared: Prepared, held_out: HeldOut, digest: str) -> Proof | None:
+def _proof(
+    attempt: Attempt, prepared: Prepared, held_out: HeldOut, digest: str, *, is_packed: bool
+) -> Proof | None:
     """Base against version; a fault in here costs the proof, never the model."""
     question = Question(
         base=prepared.base.name,
@@ -52,16 +58,16 @@ def _proof(attempt: Attempt, prepared: Prepared, held_out: HeldOut, digest: str)
         attempt.pulse.stop_if_asked()
         reach("in_proof")
 
-    loaded = prepared.learner.loaded
+    limit = prepared.recipe.max_context_tokens
     try:
         with LocalPair(
             base=Path(prepared.base.directory),
             version=attempt.store.weights.path(digest),
             dtype=prepared.recipe.dtype,
+            context_length=limit,
+            is_packed=is_packed,
         ) as pair:
-            return prove(
-                pair, question, loaded.template, context_length=prepared.recipe.max_context_tokens, tick=tick
-            )
+            return prove(pair, question, prepared.template, context_length=limit, tick=tick)
     except (Interrupted, LeaseLost, StorageFull):
         raise
     except Exception as error:
