@@ -1,20 +1,53 @@
-"""Bases, chat templates, adapters and packed attention: everything that knows what a model is made of."""
+"""Bases, chat templates, adapters and packed attention: everything that knows what a model is made of.
 
-from tailor.models.adapters import (
-    LoraShape,
-    LoraWeights,
-    adapter_parameters,
-    attach_lora,
-    is_adapter,
-    linear_shapes,
-    load_adapter,
-    read_adapter_weights,
-    save_adapter,
-)
-from tailor.models.attention import ATTENTION_NAME, DenseLayout, Layout, PackedLayout
-from tailor.models.catalogue import EMBEDDED_BASE, BaseFacts, embedded_directory, fetch, inspect
-from tailor.models.loading import LoadedModel, load_base, load_template, load_version, native_dtype, save_full
-from tailor.models.template import Answer, Rendered, Template
+Names are imported when they are first used: the catalogue needs no torch, and a server that only enters a
+base must not wait seconds for it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tailor.models.adapters import (
+        LoraShape,
+        LoraWeights,
+        adapter_parameters,
+        attach_lora,
+        is_adapter,
+        linear_shapes,
+        load_adapter,
+        read_adapter_weights,
+        save_adapter,
+    )
+    from tailor.models.attention import ATTENTION_NAME, DenseLayout, Layout, PackedLayout
+    from tailor.models.catalogue import EMBEDDED_BASE, BaseFacts, embedded_directory, fetch, inspect
+    from tailor.models.loading import (
+        LoadedModel,
+        load_base,
+        load_template,
+        load_version,
+        native_dtype,
+        save_full,
+    )
+    from tailor.models.template import Answer, Rendered, Template
+
+_MODULES = {
+    "adapters": (
+        "LoraShape",
+        "LoraWeights",
+        "adapter_parameters",
+        "attach_lora",
+        "is_adapter",
+        "linear_shapes",
+        "load_adapter",
+        "read_adapter_weights",
+        "save_adapter",
+    ),
+    "attention": ("ATTENTION_NAME", "DenseLayout", "Layout", "PackedLayout"),
+    "catalogue": ("EMBEDDED_BASE", "BaseFacts", "embedded_directory", "fetch", "inspect"),
+    "loading": ("LoadedModel", "load_base", "load_template", "load_version", "native_dtype", "save_full"),
+    "template": ("Answer", "Rendered", "Template"),
+}
 
 __all__ = [
     "ATTENTION_NAME",
@@ -45,3 +78,10 @@ __all__ = [
     "save_adapter",
     "save_full",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"tailor.models.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,11 +11,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from tailor.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAX_HEADER_BYTES = 16 * 2**20
 _DTYPE_BYTES = {
@@ -88,6 +89,7 @@ def read_tensors(path: Path, expected: Mapping[str, tuple[int, ...]] | None = No
             infinite or not a number.
     """
     from safetensors.torch import load_file
+    from torch import isfinite
 
     found = {name: entry.shape for name, entry in read_header(path).items()}
     if expected is not None and found != dict(expected):
@@ -95,7 +97,7 @@ def read_tensors(path: Path, expected: Mapping[str, tuple[int, ...]] | None = No
         raise _refused(path, f"its tensors are not the expected ones, for example {wrong}")
     tensors: dict[str, Tensor] = load_file(path)
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        if tensor.is_floating_point() and not isfinite(tensor).all():
             raise _refused(path, f"tensor {name!r} holds a value that is not finite")
     return tensors
 
