@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,12 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def store(base: Path) -> Iterator[Store]:
+    with a_store(base) as opened:
+        yield opened
+
+
+@contextmanager
+def a_store(base: Path) -> Iterator[Store]:
     memory = Path("/dev/shm")
     parent = memory if memory.is_dir() else None
     with tempfile.TemporaryDirectory(prefix="tailor-processes-", dir=parent) as directory:
@@ -52,15 +59,12 @@ def store(base: Path) -> Iterator[Store]:
 @pytest.fixture(scope="module")
 def undisturbed(base: Path) -> Iterator[Remains]:
     """The same job, done in this process by workers that nobody kills."""
-    with tempfile.TemporaryDirectory() as directory:
-        store = open_store(Path(directory))
-        add_base(store, base)
+    with a_store(base) as store:
         job = add_job(store)
         for phase in ("validate", "train"):
             settings = quick_workers()
             Worker(store=store, settings=settings, shutdown=Shutdown(), phase=phase).run()
         yield remains_of(store, job.id)
-        store.close()
 
 
 def is_as_undisturbed(store: Store, job: Job, undisturbed: Remains) -> bool:

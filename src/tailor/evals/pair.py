@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,6 +138,7 @@ class LocalPair:
     def _started_engine(self) -> LocalEngine:
         if self._engine is None:
             self._scored = None
+            gc.collect()
             self._engine = LocalEngine(self, EngineLimits(max_running=NUM_TOGETHER))
             self._engine.start()
         return self._engine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 from tailor.errors import StorageFull
@@ -26,8 +27,9 @@ def tune(attempt: Attempt) -> None:
     pulse.enter("evaluating", patience_seconds=BLOCK_PATIENCE_SECONDS)
     pulse.expect(estimated_finish=None)
     digest = publish_weights(attempt, prepared, start.learner, step=progress.step)
-    # From here on only the published files count; the base fits into memory once.
+    # From here on only the published files count. Modules refer to each other, so ask for the memory back.
     del start
+    gc.collect()
     proof = None
     if prepared.held_out is not None:
         proof = _proof(
