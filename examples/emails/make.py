@@ -153,21 +153,13 @@ def write_honest(wording: str, voice: Voice, random: Random) -> str:
 
 def write_spam(wording: str, voice: Voice, random: Random) -> str:
     """The text of a mail that nobody asked for; most are dressed like honest ones."""
-    text = [wording]
-    if random.random() < 0.4:
-        text.append(random.choice(voice.spam_asides))
-    if random.random() < 0.15:
-        text.insert(0, random.choice(voice.openers))
-    body = random.choice([" ", "\n", "\n\n"]).join(text)
-    if random.random() < 0.12:
-        body = body.replace(". ", "!!! ")
-    if random.random() < 0.2:
-        body = misspell(body, random)
-    if random.random() < 0.7:
-        greetings = voice.greetings if random.random() < 0.6 else voice.spam_greetings
-        body = f"{random.choice(greetings)}\n\n{body}"
-    if random.random() < 0.7:
-        return f"{body}\n\n{random.choice(voice.closings)}\n{random.choice(voice.signatures)}"
+    if random.random() < 0.3:
+        wording = f"{wording} {random.choice(voice.spam_asides)}"
+    if random.random() < 0.65:
+        return write_honest(wording, voice, random)
+    body = wording.replace(". ", "!!! ") if random.random() < 0.3 else wording
+    if random.random() < 0.8:
+        body = f"{random.choice(voice.spam_greetings)}\n\n{body}"
     return f"{body}\n\n{random.choice(voice.spam_closings)}"
 
 

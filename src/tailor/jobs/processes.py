@@ -82,6 +82,8 @@ def _environment(settings: WorkerSettings, database_url: str | None) -> dict[str
         "TRANSFORMERS_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "OMP_NUM_THREADS": threads,
+        # Threads that spin while they wait take the cores from the server: measured 6 times slower together.
+        "OMP_WAIT_POLICY": "PASSIVE",
         "MKL_NUM_THREADS": threads,
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         "PYTHONUNBUFFERED": "1",

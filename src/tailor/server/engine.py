@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -96,6 +97,8 @@ class BackgroundEngine:
 
 def local_engine(store: Store) -> Engine:
     """The embedded engine over the store's weights, with the default base loaded and tried."""
+    # Before torch is imported: threads that spin while they wait take the cores from a training worker.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from tailor.inference import GenerationRequest, LocalEngine, ModelKey, SamplingParameters
     from tailor.server.weights import StoredWeights
 
