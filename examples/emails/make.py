@@ -19,7 +19,7 @@ from typing import Any
 SCENARIOS = Path(__file__).parent / "scenarios"
 LABELS = ("invoice", "order", "support", "spam")
 SYSTEM_PROMPT = "Sort the email into one of: invoice, order, support, spam. Answer with the word alone."
-MAILS_PER_LABEL = {"train": 250, "held_out": 60}
+MAILS_PER_LABEL = {"train": 300, "held_out": 60}
 SEEDS = {"train": 20261120, "held_out": 20261121}
 
 MONTHS = (
@@ -112,21 +112,22 @@ def write_mail(scenario: Scenario, wording: str, label: str, voice: Voice, rando
     if random.random() < 0.7:
         wording = reword(wording, random)
     body = write_spam(wording, voice, random) if label == "spam" else write_honest(wording, voice, random)
-    subject = random.choice(scenario.subjects)
-    prefix = random.choice(["", "", "", "", "", "Re: ", "RE: ", "Fwd: ", "AW: "]) if label != "spam" else ""
-    if label == "spam" and random.random() < 0.15:
-        subject = subject.upper()
-    head = f"Subject: {prefix}{subject}\n\n" if random.random() < 0.93 else ""
-    return fill(head + body, voice, random).strip()
+    subject = fill(random.choice(scenario.subjects), voice, random)
+    if label == "spam":
+        subject = subject.upper() if random.random() < 0.15 else subject
+    else:
+        subject = random.choice(["", "", "", "", "", "Re: ", "RE: ", "Fwd: ", "AW: "]) + subject
+    head = f"Subject: {subject}\n\n" if random.random() < 0.93 else ""
+    return (head + fill(body, voice, random)).strip()
 
 
 def write_honest(wording: str, voice: Voice, random: Random) -> str:
     """The text of a mail that somebody means."""
     tone = random.choice(["polite", "polite", "curt", "angry", "chatty", "foreign", "corporate", "mobile"])
     text = [wording]
-    if tone in ("polite", "chatty", "foreign") and random.random() < 0.35:
+    if tone in ("polite", "chatty", "foreign") and random.random() < 0.25:
         text.insert(0, random.choice(voice.openers))
-    if random.random() < {"curt": 0.1, "mobile": 0.15, "chatty": 0.6}.get(tone, 0.12):
+    if random.random() < {"curt": 0.1, "mobile": 0.15, "chatty": 0.4}.get(tone, 0.06):
         text.append(random.choice(voice.asides))
     if tone == "angry":
         text.append(random.choice(voice.angry))
@@ -166,7 +167,7 @@ def write_spam(wording: str, voice: Voice, random: Random) -> str:
 SHORT_FORMS = {
     "can not": "can't", "cannot": "can't", "do not": "don't", "does not": "doesn't",
     "did not": "didn't",
-    "is not": "isn't", "was not": "wasn't", "I am": "I'm", "I have": "I've", "We have": "We've",
+    "is not": "isn't", "was not": "wasn't", "I am": "I'm", "We have": "We've",
     "It is": "It's", "it is": "it's", "What is": "What's", "I would": "I'd", "We would": "We'd",
     "e-mail": "email", "parcel": "package", "Please": "Pls", "Thank you": "Thanks", "tomorrow": "tmrw",
 }  # fmt: skip

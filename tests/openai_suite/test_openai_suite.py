@@ -49,9 +49,16 @@ def suite() -> Path:
 
 
 @pytest.fixture(scope="module")
-def proxy_url(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the proxy, which runs in a thread of this process."""
-    with bind(ServerConfig(home=tmp_path_factory.mktemp("none"), port=0)) as listener:
+def proxy_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the proxy, which runs in a thread of this process, before a server of its own.
+
+    Of its own, because the suite lists files, and its types do not know all that other tests leave behind.
+    """
+    home = tmp_path_factory.mktemp("suite")
+    with (
+        EmbeddedServer(home, run_jobs=False) as server,
+        bind(ServerConfig(home=home, port=0)) as listener,
+    ):
         config = uvicorn.Config(Proxy(server), lifespan="off", log_config=None, access_log=False)
         running = uvicorn.Server(config)
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
