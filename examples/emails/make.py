@@ -57,7 +57,11 @@ class Voice:
 
 def read_voice(split: str) -> Voice:
     """The voice of a split."""
-    return Voice(**json.loads((SCENARIOS / f"{split}_voice.json").read_text(encoding="utf-8")))
+    common, own = (
+        json.loads((SCENARIOS / f"{name}_voice.json").read_text(encoding="utf-8"))
+        for name in ("common", split)
+    )
+    return Voice(**common, **own)
 
 
 def read_scenarios(split: str, label: str) -> list[Scenario]:
@@ -125,13 +129,13 @@ def write_honest(wording: str, voice: Voice, random: Random) -> str:
     """The text of a mail that somebody means."""
     tone = random.choice(["polite", "polite", "curt", "angry", "chatty", "foreign", "corporate", "mobile"])
     text = [wording]
-    if tone in ("polite", "chatty", "foreign") and random.random() < 0.25:
+    if tone in ("polite", "chatty", "foreign") and random.random() < 0.2:
         text.insert(0, random.choice(voice.openers))
-    if random.random() < {"curt": 0.1, "mobile": 0.15, "chatty": 0.4}.get(tone, 0.06):
+    if random.random() < {"curt": 0.05, "mobile": 0.1, "chatty": 0.3}.get(tone, 0.05):
         text.append(random.choice(voice.asides))
     if tone == "angry":
         text.append(random.choice(voice.angry))
-    elif tone not in ("curt", "mobile"):
+    elif tone not in ("curt", "mobile") and random.random() < 0.6:
         text.append(random.choice(voice.thanks))
     body = random.choice([" ", " ", "\n"]).join(text)
     if tone == "mobile":
@@ -144,10 +148,10 @@ def write_honest(wording: str, voice: Voice, random: Random) -> str:
         body = misspell(body, random)
     if tone not in ("curt", "mobile") or random.random() < 0.3:
         body = f"{random.choice(voice.greetings)}\n{random.choice(['', chr(10)])}{body}"
-    if random.random() < {"mobile": 0.4, "curt": 0.4}.get(tone, 1.0):
+    if random.random() < {"mobile": 0.4, "curt": 0.4}.get(tone, 0.85):
         named = random.choice(voice.signatures) if tone != "curt" else "{first}"
         body = f"{body}\n\n{random.choice(voice.closings)}\n{named}"
-    if random.random() < 0.1:
+    if random.random() < 0.05:
         body = f"{body}\n\n{random.choice(voice.quotes)}"
     return body
 

@@ -73,8 +73,11 @@ def test_no_sentence_frame_is_in_both_splits() -> None:
 
 def test_no_written_sentence_is_in_both_splits() -> None:
     def masked(dataset: Dataset) -> set[str]:
-        return set[str]().union(*(sentences(re.sub(r"\d+", "#", mail)) for mail in mails(dataset)))
+        written = set[str]().union(*(sentences(re.sub(r"\d+", "#", mail)) for mail in mails(dataset)))
+        # Everybody writes "To whom it may concern".
+        return written - {line.lower() for line in (*voice.greetings, *voice.spam_greetings, *voice.closings)}
 
+    voice = make.read_voice("train")
     assert not masked(read("train")) & masked(read("held_out"))
 
 
@@ -82,7 +85,7 @@ def test_no_person_product_or_place_is_in_both_splits() -> None:
     train, held_out = make.read_voice("train"), make.read_voice("held_out")
     for slot in ("name", "first", "company", "product", "city", "street", "brand", "link"):
         assert not set(train.fills[slot]) & set(held_out.fills[slot]), slot
-    for part in ("greetings", "openers", "asides", "thanks", "angry", "closings", "quotes", "spam_greetings"):
+    for part in ("openers", "asides", "thanks", "angry", "quotes", "spam_asides"):
         assert not set(getattr(train, part)) & set(getattr(held_out, part)), part
 
 
