@@ -42,6 +42,7 @@ def main() -> int:
             file=TRAIN,
             validation=HELD_OUT,
             suffix="emails",
+            epochs=3,
             seed=7,
             name="demo",
             proof_items=len(held_out),

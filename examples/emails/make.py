@@ -111,9 +111,9 @@ def write_mail(scenario: Scenario, wording: str, label: str, voice: Voice, rando
     """One mail, by a writer drawn at random."""
     if random.random() < 0.4:
         wording = say_shortly(wording)
-    details = random.sample(voice.details[label], random.choice([0, 1, 1, 2, 2]))
+    details = random.sample(voice.details[label], random.choice([1, 1, 2]))
     wording = " ".join([wording, *details])
-    if random.random() < 0.7:
+    if random.random() < 0.5:
         wording = reword(wording, random)
     body = write_spam(wording, voice, random) if label == "spam" else write_honest(wording, voice, random)
     subject = fill(random.choice(scenario.subjects), voice, random)
@@ -144,7 +144,7 @@ def write_honest(wording: str, voice: Voice, random: Random) -> str:
         body = drop_articles(body, random)
     if tone == "angry" and random.random() < 0.4:
         body = body.replace(". ", "! ")
-    if random.random() < {"mobile": 0.8, "foreign": 0.5}.get(tone, 0.15):
+    if random.random() < {"mobile": 0.5, "foreign": 0.4}.get(tone, 0.1):
         body = misspell(body, random)
     if tone not in ("curt", "mobile") or random.random() < 0.3:
         body = f"{random.choice(voice.greetings)}\n{random.choice(['', chr(10)])}{body}"
@@ -254,15 +254,8 @@ def templates(split: str) -> list[str]:
         for scenario in read_scenarios(split, label)
         for text in (*scenario.subjects, *scenario.wordings)
     ]
-    return [
-        *texts,
-        *voice.openers,
-        *voice.asides,
-        *voice.thanks,
-        *voice.angry,
-        *voice.quotes,
-        *voice.spam_asides,
-    ]
+    details = [detail for label in LABELS for detail in voice.details[label]]
+    return [*texts, *details, *voice.spam_asides]
 
 
 def to_jsonl(rows: list[tuple[str, str]]) -> str:
