@@ -38,7 +38,7 @@ def test_batches_grow_with_the_data() -> None:
 def test_narrow_models_and_adapters_learn_at_higher_rates() -> None:
     assert auto_learning_rate("lora", 2000, 16) == pytest.approx(5e-4)
     assert auto_learning_rate("lora", 2000, 64) == pytest.approx(2.5e-4)
-    assert auto_learning_rate("full", 2000, 16) == pytest.approx(5e-5)
+    assert auto_learning_rate("full", 2000, 16) == pytest.approx(1e-4)
     assert auto_learning_rate("lora", 192, 16) > auto_learning_rate("lora", 576, 16)
 
 
