@@ -1,4 +1,4 @@
-"""The demo's mails: what their generator writes, sound by our own check, nothing of the matter shared across the split."""
+"""The demo's mails: what the generator writes, sound by our own check, nothing of the matter in both files."""
 
 import io
 import json
