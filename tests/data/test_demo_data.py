@@ -1,4 +1,4 @@
-"""The demo's mails: what the generator writes, sound by our own check, nothing of the matter in both files."""
+"""The demo's mails: what the generator writes, sound by our own check, the matter of none in both files."""
 
 import io
 import json
