@@ -158,7 +158,7 @@ def test_items_are_chosen_by_the_seed_and_keep_their_order() -> None:
 def test_what_does_not_fit_the_context_is_left_out(template: Template) -> None:
     items = [*ITEMS[:2], example("word " * 300, "yes", 9)]
 
-    assert [item.example.line for item in render_items(items, template, max_tokens=CONTEXT)] == [1, 2]
+    assert [item.line for item in render_items(items, template, max_tokens=CONTEXT)] == [1, 2]
     with pytest.raises(InvalidRequest, match="None of the held-out examples fits"):
         prove(Scripted(0, 0), question(items[2:]), template, context_length=CONTEXT)
 

@@ -15,8 +15,8 @@ import tailor.jobs.fit
 from tailor.jobs.settings import WorkerSettings
 from tailor.jobs.shutdown import Shutdown
 from tailor.jobs.worker import Worker
+from tailor.store import ClaimPhase
 from tailor.store.faults import VARIABLE, reach
-from tailor.store.records import ClaimPhase
 from tests.faults.scene import TENANT, open_store
 
 

@@ -289,6 +289,79 @@ def test_closing_ends_what_runs_and_refuses_what_comes() -> None:
         engine.submit(ask([5]))
 
 
+def test_nobody_waits_for_an_engine_that_has_died() -> None:
+    def die(*_: object) -> None:
+        raise SystemExit
+
+    engine = LocalEngine(Shop())
+    engine.start()
+    engine.generate([ask([5])])
+    engine._residency.runners[0]._model.register_forward_pre_hook(die)
+
+    with pytest.raises(Unavailable, match="has stopped"):
+        engine.generate([ask([5])])
+
+    eventually(lambda: not engine.health().is_alive)
+    with pytest.raises(Unavailable, match="has stopped"):
+        engine.submit(ask([5]))
+    engine.close()
+
+
+def test_a_stuck_engine_can_be_closed_and_touches_nothing_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tailor.inference.local._FAREWELL_SECONDS", 0.1)
+    gate = threading.Event()
+    engine = LocalEngine(Shop())
+    engine.start()
+    engine.generate([ask([5])])
+    engine._residency.runners[0]._model.register_forward_pre_hook(lambda *_: gate.wait(20) and None)
+    waiting = engine.submit(ask([5, 6]))
+    eventually(lambda: engine.health().running == 1)
+    progress = engine.health().progress
+    time.sleep(0.3)
+    assert engine.health().progress == progress
+
+    engine.close(reason=Unavailable("given up"))
+
+    with pytest.raises(Unavailable, match="given up"):
+        list(waiting)
+    gate.set()
+    eventually(lambda: not engine.health().is_alive)
+    with pytest.raises(Unavailable, match="given up"):
+        list(waiting)
+
+
+def test_progress_goes_on_while_there_is_nothing_to_do(engine: LocalEngine) -> None:
+    before = engine.health().progress
+
+    eventually(lambda: engine.health().progress > before + 2)
+
+
+def test_the_headroom_is_what_would_still_be_taken() -> None:
+    limits = EngineLimits(
+        max_running=2, max_queued_requests=6, max_queued_requests_per_tenant=4, max_queued_prompt_tokens=40
+    )
+    engine = LocalEngine(Shop(), limits)  # not started: everything waits
+
+    def submit(tenant: str, n: int) -> Generation:
+        return engine.submit(GenerationRequest(model=BASE, prompt_ids=[5] * 7, tenant=tenant, n=n))
+
+    whole = engine.headroom("a")
+    assert (whole.num_requests, whole.max_requests, whole.num_tokens, whole.max_tokens) == (4, 4, 40, 40)
+    assert whole.seconds_to_all_requests == whole.seconds_to_all_tokens == 0
+    submit("a", 1)
+    submit("b", 2)
+    submit("b", 1)
+    assert (engine.headroom("a").num_requests, engine.headroom("b").num_requests) == (2, 1)
+    assert engine.headroom("a").num_tokens == 40 - 21
+    # Two of the four start at once; the others when those have ended, in a second each, two by two.
+    assert engine.headroom("c").seconds_to_all_requests == 1.0
+    submit("a", 2)
+    with pytest.raises(Unavailable):
+        submit("c", 1)
+    assert engine.headroom("c").num_requests == 0
+    engine.close()
+
+
 def test_closing_with_patience_lets_answers_finish() -> None:
     engine = LocalEngine(Shop())
     engine.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +15,15 @@ from tailor.errors import InvalidRequest
 from tailor.jobs.attempt import DISK_FULL
 from tailor.jobs.shutdown import EXIT_UNFINISHED, Shutdown
 from tailor.store import Job, Store
-from tests.faults.scene import TENANT, Remains, leftovers, remains_of
+from tests.faults.scene import (
+    TENANT,
+    Remains,
+    add_base,
+    add_job,
+    leftovers,
+    remains_of,
+    training_rows,
+)
 from tests.jobs.conftest import At, Work, log_of, work_once
 
 PHASES = {
@@ -249,10 +258,9 @@ def test_a_worker_that_lost_its_job_writes_nothing_more(
     ("error", "code"),
     [
         (RuntimeError("in /home/somebody/secret.py"), "server_error"),
-        (MemoryError(), "out_of_memory"),
         (InvalidRequest("Too many.", param="hyperparameters", remedy="Take fewer."), "invalid_request"),
     ],
-    ids=["fault", "memory", "user"],
+    ids=["fault", "user"],
 )
 def test_a_job_that_cannot_go_on_says_why(
     store: Store, small_job: Job, work: Work, at: At, error: Exception, code: str
@@ -270,8 +278,6 @@ def test_a_job_that_cannot_go_on_says_why(
         incident = re.findall(r"incident (\w+)", message)[0]
         log = (store.home / "logs" / f"{job.id}.log").read_text()
         assert incident in log and "Traceback" in log
-    elif code == "out_of_memory":
-        assert "batch_size" in message
     else:
         assert message == "Too many. Take fewer."
 
@@ -283,6 +289,21 @@ def test_a_base_that_is_gone_fails_the_job_with_a_remedy(store: Store, small_job
 
     assert job.error is not None
     assert job.error["code"] == "model_not_available"
+
+
+def test_a_base_whose_files_changed_fails_the_job_with_a_remedy(
+    store: Store, tiny_base: Path, tmp_path: Path, work: Work
+) -> None:
+    base = shutil.copytree(tiny_base, tmp_path / "base")
+    add_base(store, base, name="moving")
+    template = base / "chat_template.jinja"
+    template.write_text(template.read_text() + " ")
+
+    job = work(add_job(store, rows=training_rows(28), base="moving"))
+
+    assert job.error is not None
+    assert job.error["code"] == "base_changed"
+    assert "tailor models add" in job.error["message"]
 
 
 def raising(error: Exception) -> Callable[[], None]:

@@ -15,7 +15,7 @@ from tailor.data import read_supervised
 from tailor.protocol import Proof, VersionName
 from tailor.store import Job, JobSpec, Store
 from tests.faults.scene import BASE, TENANT, add_job, leftovers, training_rows
-from tests.jobs.conftest import Work, log_of, new_small_job
+from tests.jobs.conftest import At, Work, log_of, new_small_job
 
 
 def test_a_job_succeeds_and_its_log_tells_the_story_in_openais_order(finished: tuple[Store, Job]) -> None:
@@ -241,3 +241,80 @@ def first_loss(store: Store, job: Job) -> float:
 def test_rows_are_unlike_each_other(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in training_rows(54).decode().strip().split("\n")]
     assert len({row["messages"][0]["content"] for row in rows}) == 54
+
+
+def test_a_job_of_the_method_text_learns_every_token_and_is_proven_by_its_loss(
+    store: Store, work: Work
+) -> None:
+    rows = [{"text": f"The fox saw {n} boats on the river and went home."} for n in range(40)]
+    data = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    file = store.files.add(TENANT, data=data, filename="texts.jsonl", purpose="fine-tune")
+    spec = JobSpec(
+        requested_model=BASE,
+        base=BASE,
+        training_file=file.id,
+        method={"type": "text", "text": {"hyperparameters": {}}},
+        hyperparameters={"n_epochs": 2, "batch_size": 4},
+        options={"adapter": {"rank": 4}},
+    )
+    job = work(store.jobs.add(TENANT, spec))
+
+    assert job.status == "succeeded", job.error
+    assert job.method["text"]["hyperparameters"]["n_epochs"] == 2
+    proof = Proof.model_validate(store.versions.get(TENANT, str(job.fine_tuned_model)).proof)
+    assert (proof.metric, proof.num_items) == ("loss", 4)
+    assert proof.difference.mean < 0
+
+
+def test_a_file_of_another_kind_is_refused_for_the_method_text(store: Store, work: Work) -> None:
+    file = store.files.add(TENANT, data=b'{"story": "x"}\n', filename="a.jsonl", purpose="fine-tune")
+    spec = JobSpec(requested_model=BASE, base=BASE, training_file=file.id, method={"type": "text"})
+    job = work(store.jobs.add(TENANT, spec))
+
+    assert job.status == "failed"
+    assert job.error is not None and "there is no 'text'" in job.error["message"]
+
+
+def test_a_job_of_the_method_dpo_learns_which_answer_is_better_and_resumes_to_the_same_bytes(
+    store: Store, work: Work, at: At
+) -> None:
+    def side(text: str) -> list[dict[str, str]]:
+        return [{"role": "assistant", "content": text}]
+
+    rows = [
+        {
+            "input": {"messages": [{"role": "user", "content": f"May I have {n} boats?"}]},
+            "preferred_output": side("Gladly"),
+            "non_preferred_output": side("No"),
+        }
+        for n in range(40)
+    ]
+    data = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    file = store.files.add(TENANT, data=data, filename="pairs.jsonl", purpose="fine-tune")
+    spec = JobSpec(
+        requested_model=BASE,
+        base=BASE,
+        training_file=file.id,
+        seed=7,
+        method={"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.2}}},
+        hyperparameters={"n_epochs": 3, "batch_size": 8, "beta": 0.2},
+        options={"adapter": {"rank": 4}, "learning_rate": 1e-2, "hold_out": 8},
+    )
+    straight = work(store.jobs.add(TENANT, spec))
+
+    assert straight.status == "succeeded", straight.error
+    assert straight.hyperparameters["beta"] == 0.2
+    version = store.versions.get(TENANT, str(straight.fine_tuned_model))
+    proof = Proof.model_validate(version.proof)
+    assert (proof.metric, proof.num_items, proof.broken) == ("pass_rate", 8, 0)
+    assert proof.arms["version"].score == 1.0
+    metrics = [event.data for event in store.jobs.events(TENANT, straight.id, limit=100).items if event.data]
+    assert any("train_reward_accuracy" in each for each in metrics)
+
+    paused = store.jobs.add(TENANT, spec)
+    at("after_step:4", lambda: store.jobs.pause(TENANT, paused.id))
+    assert work(paused).status == "paused"
+    store.jobs.resume(TENANT, paused.id)
+    resumed = work(paused)
+    assert resumed.status == "succeeded", resumed.error
+    assert store.versions.get(TENANT, str(resumed.fine_tuned_model)).digest == version.digest

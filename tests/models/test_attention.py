@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tailor.models import ATTENTION_NAME, DenseLayout, PackedLayout
 from tailor.models.catalogue import MODEL_TYPES
@@ -32,6 +34,31 @@ def test_blocks_equal_the_dense_reference_in_values_and_gradients(
     for packed, dense in zip(*results, strict=True):
         # The reference takes its softmax in float32.
         torch.testing.assert_close(packed, dense, rtol=1e-5, atol=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_tree_of_shared_beginnings_equals_the_dense_reference(data: st.DataObject) -> None:
+    lengths = data.draw(st.lists(st.integers(1, 9), min_size=1, max_size=7))
+    parents = [data.draw(st.integers(-1, i - 1)) for i in range(len(lengths))]
+    window = data.draw(st.sampled_from([None, 1, 3, 50]))
+    softcap = data.draw(st.sampled_from([None, None, 2.0]))
+    results = []
+    for layout in (PackedLayout(lengths, parents), DenseLayout(lengths, parents)):
+        torch.manual_seed(3)
+        shapes = [(heads, sum(lengths), 8) for heads in (4, 2, 2)]
+        inputs = [torch.randn(shape, dtype=torch.float64).requires_grad_() for shape in shapes]
+        output = layout.attend(0, *inputs, scaling=0.3, sliding_window=window, softcap=softcap)
+        weights = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).view_as(output)
+        results.append([output, *torch.autograd.grad((output * weights).sum(), inputs)])
+    for packed, dense in zip(*results, strict=True):
+        torch.testing.assert_close(packed, dense, rtol=1e-5, atol=1e-6)
+
+
+def test_a_segment_goes_on_where_the_one_before_it_ended() -> None:
+    layout = PackedLayout([4, 2, 3, 1], [-1, 0, 0, 2])
+    assert layout.positions.tolist() == [0, 1, 2, 3, 4, 5, 4, 5, 6, 7]
+    assert layout.path(3).tolist() == [0, 1, 2, 3, 6, 7, 8]
 
 
 @pytest.mark.parametrize("window", [None, 4])

@@ -25,15 +25,15 @@ FILES = (
     "test_models.py",
     "fine_tuning/test_jobs.py",
     "fine_tuning/jobs/test_checkpoints.py",
+    "fine_tuning/alpha/test_graders.py",
     "chat",
 )
-NUM_PASSED = 487
-"""117 of files, 55 of models, 170 of fine_tuning, 145 of chat: fewer means that some have silently gone."""
+NUM_PASSED = 527
+"""117 of files, 55 of models, 210 of fine_tuning, 145 of chat: fewer means that some have silently gone."""
 NUM_SKIPPED = 3
 """The suite itself skips what its mock of HTTP cannot do with aiohttp."""
 LEFT_OUT = {
     "fine_tuning/checkpoints/test_permissions.py": "sharing checkpoints between projects is not built yet",
-    "fine_tuning/alpha/test_graders.py": "graders as routes of their own are not built yet",
 }
 
 

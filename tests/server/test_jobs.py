@@ -94,7 +94,7 @@ def test_an_integration_is_echoed_with_a_warning(client: openai.OpenAI, training
         ({"metadata": {str(n): "x" for n in range(17)}}, "metadata", "invalid_value"),
         ({"metadata": {"k" * 65: "x"}}, None, "invalid_value"),
         ({"metadata": {"k": 1}}, "metadata.k", "invalid_value"),
-        ({"method": {"type": "dpo"}}, "method.type", "method_not_available"),
+        ({"method": {"type": "telepathy"}}, "method.type", "method_not_available"),
         ({"method": {"type": "reinforcement"}}, "method.type", "method_not_available"),
         (
             {"method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 51}}}},

@@ -167,12 +167,12 @@ def test_an_engine_that_is_loading_or_broken_is_not_ready() -> None:
     engine.start()
     with pytest.raises(Unavailable, match="loading"):
         engine.check_ready()
-    assert engine.figures() == {"status": "loading"}
+    assert engine.figures() == {"status": "loading", "restarts": 0}
     go.set()
     engine.close()
     with pytest.raises(Unavailable, match="no such weights"):
         engine.check_ready()
-    assert engine.figures() == {"status": "failed"}
+    assert engine.figures() == {"status": "failed", "restarts": 0}
 
 
 def test_a_request_over_the_bound_is_refused_and_not_queued(tmp_path: Path) -> None:

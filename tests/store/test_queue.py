@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tailor.errors import InvalidRequest
-from tailor.store import Corrupt, Job, Lease, LeaseLost, Reaper, Store, Version
+from tailor.store import Corrupt, Ending, Job, Lease, LeaseLost, Reaper, Store, Version
 
 AddJob = Callable[..., Job]
 MakeVersion = Callable[..., Version]
@@ -303,6 +303,46 @@ def test_three_crashes_without_progress_fail_the_job(any_store: Store, train_lea
     (job,) = any_store.queue.reap()
     assert job.status == "failed" and job.finished_at is not None
     assert job.error is not None and job.error["code"] == "worker_crashed"
+
+
+def test_every_way_to_die_in_training_has_its_consequence(any_store: Store, train_lease: TrainLease) -> None:
+    """Killed for memory: half at once. Killed: half the second time. Anything else: three attempts."""
+    lease: Lease | None = train_lease(any_store)
+
+    def die(ending: Ending) -> Job:
+        nonlocal lease
+        assert lease is not None
+        lease.heartbeat(phase="training")
+        lease.close()
+        (job,) = any_store.queue.reap(lambda owner: ending)
+        lease = any_store.queue.claim("train", "w")
+        return job
+
+    assert lease is not None
+    lease.use_microbatch(512)
+    endings: tuple[Ending, ...] = ("killed", "killed", "killed", "out_of_memory", "crashed")
+    fates = [(job.max_microbatch_tokens, job.attempts) for job in map(die, endings)]
+    assert fates == [(512, 1), (256, 1), (128, 1), (64, 1), (64, 2)]
+    job = die("out_of_memory")
+    assert job.status == "failed"
+    assert job.error is not None and job.error["code"] == "out_of_memory"
+    assert "even with 64 tokens at a time" in job.error["message"]
+
+
+def test_a_worker_killed_before_it_trains_is_followed_by_its_equals(
+    any_store: Store, train_lease: TrainLease
+) -> None:
+    lease: Lease | None = train_lease(any_store)
+    for attempts in (1, 2):
+        assert lease is not None
+        lease.close()
+        (job,) = any_store.queue.reap(lambda owner: "out_of_memory")
+        assert (job.status, job.attempts, job.max_microbatch_tokens) == ("queued", attempts, None)
+        lease = any_store.queue.claim("train", "w")
+    assert lease is not None
+    lease.close()
+    (job,) = any_store.queue.reap(lambda owner: "out_of_memory")
+    assert job.error is not None and job.error["code"] == "out_of_memory"
 
 
 def test_a_job_that_advances_may_crash_any_number_of_times(any_store: Store, train_lease: TrainLease) -> None:

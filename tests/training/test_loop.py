@@ -10,7 +10,7 @@ from tailor.errors import InvalidRequest
 from tailor.models import ATTENTION_NAME, PackedLayout
 from tailor.training import EpochEnd, Learner, Note, Recipe, StepMetrics, TokenizedExample, score, train
 from tailor.training.batches import pack
-from tailor.training.objective import supervised_losses
+from tailor.training.output import supervised_losses
 from tailor.training.selfcheck import packing_difference
 from tests.models.tiny import tiny_directory
 from tests.training.test_matches_trl import examples_of, recipe
@@ -83,7 +83,7 @@ def test_tiles_of_the_output_layer_change_nothing(
 ) -> None:
     whole = Learner.open(base, _recipe(adapter="full"))
     wanted = whole.forward_backward(EXAMPLES, step=0)
-    monkeypatch.setattr("tailor.training.objective._TILE_ELEMENTS", tile * 512)
+    monkeypatch.setattr("tailor.training.output._TILE_ELEMENTS", tile * 512)
     tiled = Learner.open(base, _recipe(adapter="full"))
     found = tiled.forward_backward(EXAMPLES, step=0)
     assert found.loss == pytest.approx(wanted.loss, rel=1e-6)

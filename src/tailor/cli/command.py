@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from tailor import __version__
-from tailor.cli import chat, check, doctor, evaluate, jobs, keys, models, serve, train
+from tailor.cli import base, chat, check, data, doctor, evaluate, jobs, keys, models, serve, train
 from tailor.errors import TailorError, Unavailable
 
 
@@ -75,12 +75,14 @@ app = typer.Typer(
 _LOOP = "From data to answers"
 _HOUSE = "The server"
 app.command("check", rich_help_panel=_LOOP)(check.check)
+app.add_typer(data.app, name="data", rich_help_panel=_LOOP)
 app.command("train", rich_help_panel=_LOOP)(train.train)
 app.command("eval", rich_help_panel=_LOOP)(evaluate.evaluate)
 app.command("chat", rich_help_panel=_LOOP)(chat.chat)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=_LOOP)
 app.add_typer(models.app, name="models", rich_help_panel=_LOOP)
 app.command("serve", rich_help_panel=_HOUSE)(serve.serve)
+app.add_typer(base.app, name="base", rich_help_panel=_HOUSE)
 app.add_typer(keys.app, name="keys", rich_help_panel=_HOUSE)
 app.command("doctor", rich_help_panel=_HOUSE)(doctor.doctor)
 

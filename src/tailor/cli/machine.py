@@ -43,13 +43,24 @@ def examine(home: Path) -> list[Finding]:
         _home(home),
         _disk(home),
         _server(home),
-        _tool("bubblewrap", ("bwrap",), "Python graders need it; everything else works without."),
+        _python_graders(),
         _tool(
             "chromium",
             ("chromium", "chromium-browser", "google-chrome"),
             "Only the console's own tests need it.",
         ),
     ]
+
+
+def _python_graders() -> Finding:
+    """Whether code that strangers bring can be shut in here, by trying."""
+    from tailor.sandbox import SandboxMissing, find_sandbox
+
+    try:
+        walls = find_sandbox().walls
+    except SandboxMissing as missing:
+        return Finding(name="python graders", state="advice", detail=missing.message, remedy=missing.remedy)
+    return Finding(name="python graders", state="ok", detail=f"shut in by {walls}")
 
 
 def _python() -> Finding:
@@ -148,7 +159,7 @@ def _database() -> Finding:
 
     found = f"SQLite {sqlite3.sqlite_version}"
     try:
-        from tailor.store.database import wal_is_safe
+        from tailor.store import wal_is_safe
     except ImportError:
         return Finding(name="database", state="missing", detail=found, remedy='pip install "tailor[server]".')
     if wal_is_safe(sqlite3.sqlite_version_info):

@@ -2,10 +2,23 @@
 
 from tailor.data._messages import text_of
 from tailor.data.cases import Case, Cases, read_cases
-from tailor.data.examples import Dataset, Example, JsonObject, Message, canonical_json, write_jsonl
+from tailor.data.examples import (
+    Dataset,
+    Example,
+    JsonObject,
+    Learnable,
+    Message,
+    PreferenceExample,
+    TextExample,
+    canonical_json,
+    write_jsonl,
+)
+from tailor.data.preferences import read_preferences
 from tailor.data.problems import DataReport, Problem
-from tailor.data.reading import check_syntax, read_supervised
+from tailor.data.reading import check_syntax
 from tailor.data.splitting import hold_out, overlap
+from tailor.data.supervised import read_supervised
+from tailor.data.texts import read_texts
 
 __all__ = [
     "Case",
@@ -14,14 +27,19 @@ __all__ = [
     "Dataset",
     "Example",
     "JsonObject",
+    "Learnable",
     "Message",
+    "PreferenceExample",
     "Problem",
+    "TextExample",
     "canonical_json",
     "check_syntax",
     "hold_out",
     "overlap",
     "read_cases",
+    "read_preferences",
     "read_supervised",
+    "read_texts",
     "text_of",
     "write_jsonl",
 ]

@@ -31,6 +31,11 @@ class Notes:
         self.blocked = True
         self._report(Problem(line=self.line, code=code, message=message, field=field, remedy=remedy))
 
+    def take(self, problem: Problem) -> None:
+        """Note what the check of a part of this line has found."""
+        self.blocked = self.blocked or problem.severity == "blocking"
+        self._report(problem)
+
     def wrong_type(self, field: str, value: object, wanted: str) -> None:
         """Note a value of another kind than the format asks for."""
         self.block(

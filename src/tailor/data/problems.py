@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from array import array
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
@@ -15,6 +16,7 @@ MAX_LISTED: Final = 100
 MAX_LISTED_ADVICE_PER_CODE: Final = 20
 """So that one kind of advice cannot crowd out the others."""
 
+_MOST_LINES: Final = 100_000
 _TOO_FEW: Final = frozenset({"invalid_n_examples", "empty_file"})
 
 Severity = Literal["blocking", "advice"]
@@ -148,21 +150,42 @@ class Findings:
         self.counts: Counter[str] = Counter()
         self.num_blocking = 0
         self.num_advice = 0
+        self.lines: dict[str, array[int]] = defaultdict(lambda: array("Q"))
+        """Of each code the lines, in the order they were found; the first hundred thousand."""
         self._blocking: list[Problem] = []
         self._advice: dict[str, list[Problem]] = {}
 
-    def add(self, problem: Problem) -> None:
-        """Count a problem and keep it if there is room."""
+    def add(self, problem: Problem, *, lines: Iterable[int] = ()) -> None:
+        """Count a problem and keep it if there is room. `lines`: all it is about, where it names the first."""
         self.counts[problem.code] += 1
+        own = () if problem.line is None else (problem.line,)
+        for line in lines or own:
+            if len(self.lines[problem.code]) < _MOST_LINES:
+                self.lines[problem.code].append(line)
         if problem.severity == "blocking":
             self.num_blocking += 1
-            if len(self._blocking) < MAX_LISTED:
+            if len(self._blocking) < MAX_LISTED or self.counts[problem.code] == 1:
                 self._blocking.append(problem)
             return
         self.num_advice += 1
         kept = self._advice.setdefault(problem.code, [])
         if len(kept) < MAX_LISTED_ADVICE_PER_CODE:
             kept.append(problem)
+
+    def add_advice(self, problems: Sequence[Problem], *, number: int) -> None:
+        """Add pieces of advice of one code, of which `problems` are only the first of `number`."""
+        for problem in problems:
+            self.add(problem)
+        if problems:
+            self.counts[problems[0].code] += number - len(problems)
+            self.num_advice += number - len(problems)
+
+    def by_code(self) -> dict[str, list[Problem]]:
+        """The problems that were kept, blocking codes first."""
+        found: dict[str, list[Problem]] = defaultdict(list)
+        for problem in self._blocking:
+            found[problem.code].append(problem)
+        return found | self._advice
 
     def listed(self) -> tuple[Problem, ...]:
         """The first hundred, blocking before advice, each in line order."""

@@ -13,8 +13,7 @@ from typing import Any, BinaryIO, Final
 from tailor.data._messages import check_messages, refuse_unanswered
 from tailor.data._notes import Notes, kind_of
 from tailor.data._tools import check_tools
-from tailor.data.advice import CHECKS
-from tailor.data.examples import Dataset, Example, JsonObject
+from tailor.data.examples import Example, JsonObject
 from tailor.data.problems import DataReport, Findings, Problem, lines_in_words
 from tailor.protocol.strict import MAX_LINE_BYTES, StrictJsonError, parse_strict
 
@@ -124,31 +123,7 @@ def check_syntax(stream: BinaryIO, *, name: str) -> DataReport:
     return findings.report(file=name, num_lines=rows.num_lines, num_examples=sound)
 
 
-def read_supervised(stream: BinaryIO, *, name: str, minimum_examples: int = 10) -> Dataset:
-    """Read a file of conversations and check all of it: syntax, format, and advice on what it would teach.
-
-    Never raises for what is in the file: look at `report.ok`. The examples are those of the sound lines.
-    `minimum_examples` counts all lines, so that one bad line is not reported as too few.
-    """
-    findings = Findings()
-    rows = Rows(stream, findings)
-    reader = _SupervisedReader(findings)
-    examples = tuple(example for line, row in rows if (example := reader.read(line, row)) is not None)
-    reader.finish(name, rows.num_lines)
-    if rows.num_lines < minimum_examples:
-        wanted = f"must have at least {minimum_examples} examples."
-        message = f"Training file has {rows.num_lines} example(s), but {wanted}"
-        findings.add(
-            Problem(line=None, code="invalid_n_examples", message=message, remedy="Add more examples.")
-        )
-    for check in CHECKS:
-        for problem in check(examples):
-            findings.add(problem)
-    report = findings.report(file=name, num_lines=rows.num_lines, num_examples=len(examples))
-    return Dataset(examples=examples, report=report)
-
-
-class _SupervisedReader:
+class SupervisedReader:
     """Turns rows into examples, and remembers the lines that turn out to be of another format."""
 
     def __init__(self, findings: Findings) -> None:
@@ -158,6 +133,7 @@ class _SupervisedReader:
         self._completion = array("Q")
 
     def read(self, line: int, row: JsonObject) -> Example | None:
+        """The example of a row, or None where it is not sound; what is wrong goes to the findings."""
         notes = Notes(line, self._findings.add)
         if any(key in row for key in _PREFERENCE_KEYS):
             self._preference.append(line)
@@ -209,7 +185,8 @@ class _SupervisedReader:
                 message=f"Input file {name} is in the {form} format ({len(lines)} of {num_lines} lines: "
                 f"{lines_in_words(lines)}), but it is to be used with the 'supervised' training method.",
                 remedy=f"Use the method {method!r}, or give conversations that end with the wanted answer.",
-            )
+            ),
+            lines=lines,
         )
 
 

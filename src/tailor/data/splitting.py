@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 
-from tailor.data.examples import Dataset, Example
+from tailor.data.examples import AnyExample, Dataset
 from tailor.data.problems import DataReport, Problem
 from tailor.errors import InvalidRequest
 
 
-def hold_out(dataset: Dataset, *, share: float, maximum: int, seed: int) -> tuple[Dataset, Dataset]:
+def hold_out(
+    dataset: Dataset[AnyExample], *, share: float, maximum: int, seed: int
+) -> tuple[Dataset[AnyExample], Dataset[AnyExample]]:
     """Split into (train, held out): at most `share` of the examples and at most `maximum` are held out.
 
     The same dataset and seed give the same split whatever the order of the lines. Examples with equal
@@ -20,7 +22,7 @@ def hold_out(dataset: Dataset, *, share: float, maximum: int, seed: int) -> tupl
     if not 0 <= share < 1 or maximum < 0:
         raise InvalidRequest("share must be in [0, 1) and maximum at least 0", param="share")
     wanted = min(round(share * len(dataset)), maximum, max(len(dataset) - 1, 0))
-    groups: dict[str, list[Example]] = defaultdict(list)
+    groups: dict[str, list[AnyExample]] = defaultdict(list)
     for example in dataset.examples:
         groups[example.prompt_key()].append(example)
     held: set[int] = set()
@@ -33,7 +35,7 @@ def hold_out(dataset: Dataset, *, share: float, maximum: int, seed: int) -> tupl
     return _part(kept, f"{name} (training part)"), _part(taken, f"{name} (held-out part)")
 
 
-def overlap(train: Dataset, validation: Dataset) -> tuple[Problem, ...]:
+def overlap(train: Dataset[AnyExample], validation: Dataset[AnyExample]) -> tuple[Problem, ...]:
     """Advice for each validation example that training has seen, or whose prompt it has seen."""
     examples = {example.fingerprint: example.line for example in reversed(train.examples)}
     prompts = {example.prompt_key(): example.line for example in reversed(train.examples)}
@@ -56,6 +58,6 @@ def overlap(train: Dataset, validation: Dataset) -> tuple[Problem, ...]:
     return tuple(problems)
 
 
-def _part(examples: list[Example], name: str) -> Dataset:
+def _part(examples: list[AnyExample], name: str) -> Dataset[AnyExample]:
     report = DataReport(file=name, num_lines=len(examples), num_examples=len(examples))
     return Dataset(examples=tuple(examples), report=report)

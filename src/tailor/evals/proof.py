@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal, TypeVar
 
-from tailor.data import Example
+from tailor.data import Learnable
 from tailor.errors import InvalidRequest
 from tailor.evals import verdict
 from tailor.evals.agreement import agrees
@@ -41,9 +41,9 @@ class Question:
     """Name of the base."""
     version: str
     """Name of the version."""
-    held_out: Sequence[Example]
+    held_out: Sequence[Learnable]
     """Examples that the version never learned from."""
-    training: Sequence[Example]
+    training: Sequence[Learnable]
     """Examples that it did learn from."""
     data: str
     """Where the held-out examples come from, for people."""
@@ -80,9 +80,10 @@ def prove(
 ) -> Proof:
     """Examine both models on the same held-out items and compare them item by item.
 
-    Short references and tool calls: both models answer (greedy), and an answer passes if it is the
-    reference. Otherwise the losses of the reference answers are compared. `tick` is told after each
-    result what share of the work is done, and may raise to stop.
+    Pairs: an item passes if the preferred answer is the likelier one per token. Short references and tool
+    calls: both models answer (greedy), and an answer passes if it is the reference. Otherwise the losses of
+    the reference answers are compared. `tick` is told after each result what share of the work is done, and
+    may raise to stop.
 
     Raises:
         InvalidRequest: none of the held-out examples fits the context.
@@ -100,12 +101,13 @@ def prove(
     cap = max(item.num_reference_tokens for item in items) + MARGIN_TOKENS
     metric = _metric(items, cap, context_length)
     watch = _Watch(tick, len(known) + len(items) * (4 if metric == "pass_rate" else 2))
-    tokenized = [item.tokenized for item in items]
+    rejected = [item.rejected for item in items if item.rejected is not None]
+    tokenized = [*(item.tokenized for item in items), *rejected]
     base_scores = list(watch(pair.scores("base", tokenized)))
     version_scores = list(watch(pair.scores("version", tokenized)))
     train_loss = _mean(list(watch(pair.scores("version", [item.tokenized for item in known]))))
     answers: dict[Literal["base", "version"], list[Answer]] = {"base": [], "version": []}
-    if metric == "pass_rate":
+    if metric == "pass_rate" and not rejected:
         for arm in answers:
             answers[arm] = list(watch(pair.answers(arm, items, max_tokens=cap)))
     before = _examined(items, base_scores, answers["base"])
@@ -115,7 +117,11 @@ def prove(
 
 def _metric(items: Sequence[Item], cap: int, context_length: int) -> Metric:
     """Whether what the models answer can be compared word by word, and there is room for an answer."""
-    num_calls = sum(bool(item.example.reference().get("tool_calls")) for item in items)
+    if any(item.is_text for item in items):
+        return "loss"
+    if all(item.rejected is not None for item in items):
+        return "pass_rate"
+    num_calls = sum(item.has_calls for item in items)
     is_short = median(item.num_reference_tokens for item in items) <= SHORT_ANSWER_TOKENS
     has_room = max(len(item.prompt_ids) for item in items) + cap <= context_length
     return "pass_rate" if has_room and (is_short or 2 * num_calls >= len(items)) else "loss"
@@ -137,6 +143,10 @@ class _Watch:
 
 
 def _examined(items: list[Item], scores: list[ExampleScore], answers: list[Answer]) -> _Examined:
+    if len(scores) > len(items):
+        preferred, rejected = scores[: len(items)], scores[len(items) :]
+        likelier = [_mean([one]) < _mean([other]) for one, other in zip(preferred, rejected, strict=True)]
+        return _Examined(scores=preferred, answers=[], passed=likelier)
     # zip ends early, with nothing, where no answers were asked for.
     passed = [
         answer.is_complete and agrees(answer.text, item.reference_text)
@@ -159,7 +169,7 @@ def _proof(
     difference = _difference(before, after, metric)
     base, version = _arm(question.base, items, before), _arm(question.version, items, after)
     known = {example.prompt_key() for example in question.training}
-    overlap = sum(item.example.prompt_key() in known for item in items)
+    overlap = sum(item.prompt_key in known for item in items)
     gap = version.loss - train_loss
     return Proof(
         created_at=int(time.time()),
@@ -187,7 +197,7 @@ def _proof(
             num_cut_off=sum(not answer.is_complete for answer in after.answers),
             gap=gap,
         ),
-        settings=_settings(question, metric=metric, cap=cap),
+        settings=_settings(question, metric=metric, cap=cap, are_pairs=items[0].rejected is not None),
     )
 
 
@@ -218,10 +228,11 @@ def _difference(before: _Examined, after: _Examined, metric: Metric) -> Differen
 def _arm(name: str, items: list[Item], examined: _Examined) -> Arm:
     score = interval = fast = slow = None
     completion_tokens = sum(item.num_reference_tokens for item in items)
-    if examined.answers:
+    if examined.passed:
         score = sum(examined.passed) / len(examined.passed)
         bounds = wilson(sum(examined.passed), len(examined.passed))
         interval = Interval(low=bounds.low, high=bounds.high)
+    if examined.answers:
         milliseconds = [1000 * answer.seconds for answer in examined.answers]
         fast, slow = percentile(milliseconds, 50), percentile(milliseconds, 95)
         completion_tokens = sum(answer.num_tokens for answer in examined.answers)
@@ -251,10 +262,10 @@ def _listed(
     order = sorted(range(len(items)), key=lambda index: (ranks[outcomes[index]], index))
     return [
         ProofItem(
-            line=items[index].example.line,
+            line=items[index].line,
             outcome=outcomes[index],
             passed=after.passed[index] if after.passed else None,
-            prompt=_clip(_last_words(items[index].example)),
+            prompt=_clip(items[index].prompt_text),
             expected=_clip(items[index].reference_text),
             base_answer=_clip(before.answers[index].text) if before.answers else None,
             version_answer=_clip(after.answers[index].text) if after.answers else None,
@@ -265,20 +276,16 @@ def _listed(
     ]
 
 
-def _last_words(example: Example) -> str:
-    """The end of the prompt: what the answer replies to."""
-    prompt = example.prompt()
-    return str(prompt[-1].get("content") or "") if prompt else ""
-
-
 def _clip(text: str) -> str:
     return text if len(text) <= MAX_CHARACTERS else text[: MAX_CHARACTERS - 4] + " ..."
 
 
-def _settings(question: Question, *, metric: Metric, cap: int) -> dict[str, Any]:
+def _settings(question: Question, *, metric: Metric, cap: int, are_pairs: bool) -> dict[str, Any]:
     settings: dict[str, Any] = {"seed": question.seed, "max_items": question.max_items}
     if metric == "loss":
         return settings | {"moved_nats_per_token": MOVED_NATS}
+    if are_pairs:
+        return settings | {"comparison": "the preferred answer is likelier per token than the other one"}
     return settings | {
         "decoding": "greedy",
         "max_tokens": cap,

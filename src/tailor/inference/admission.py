@@ -1,4 +1,4 @@
-"""Who comes in: bounded queues, tenants by turns.
+"""Who comes in: bounded queues, tenants by turns, and what each may still send.
 
 A request counts as queued until it starts, also while its model loads. The tenant with the fewest
 running answers goes first, then the one that has waited longest for a turn.
@@ -10,11 +10,15 @@ import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from threading import Lock
 
 from tailor.errors import InvalidRequest, RateLimited, TailorError, Unavailable
-from tailor.inference.engine import GenerationRequest
+from tailor.inference.engine import GenerationRequest, Headroom
 from tailor.inference.residency import Lease
 from tailor.inference.stream import Generation
+
+MAX_RETRY_SECONDS = 30.0
+"""Nobody is sent away for longer: estimates of a farther future are worth little."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +62,9 @@ class Pending:
     num_open: int = 0
     """Answers being written."""
 
+    started_at: float = 0.0
+    """Monotonic time at which it got its slots."""
+
     def loss(self, now: float) -> TailorError | None:
         """Why the request should not go on, if so."""
         age = now - self.generation.submitted_at
@@ -74,69 +81,98 @@ class Pending:
 
 
 class FairQueue:
-    """The requests that wait. Not thread-safe: the engine holds its lock."""
+    """The requests that wait; safe to use from any thread."""
 
     def __init__(self, limits: EngineLimits) -> None:
         self._limits = limits
+        self._lock = Lock()
         self._tenants: dict[str, deque[Pending]] = {}
         self._waiting: dict[str, int] = {}
         self.num_requests = 0
         self.num_prompt_tokens = 0
 
-    def push(self, pending: Pending, *, retry_after_seconds: float) -> None:
+    def push(self, pending: Pending, *, seconds_until_empty: float) -> None:
         """Queue a request; RateLimited or Unavailable when a bound is reached."""
         request, limits = pending.request, self._limits
-        waiting = self._waiting.get(request.tenant, 0)
-        if waiting + request.n > limits.max_queued_requests_per_tenant:
-            raise RateLimited(
-                f"{waiting} of your requests are waiting already",
-                remedy="Wait for answers before you send more.",
-                retry_after_seconds=retry_after_seconds,
+        come_back_after = min(max(seconds_until_empty, 1.0), MAX_RETRY_SECONDS)
+        with self._lock:
+            waiting = self._waiting.get(request.tenant, 0)
+            if waiting + request.n > limits.max_queued_requests_per_tenant:
+                raise RateLimited(
+                    f"{waiting} of your requests are waiting already",
+                    remedy="Wait for answers before you send more.",
+                    retry_after_seconds=come_back_after,
+                )
+            num_tokens = self.num_prompt_tokens + len(request.prompt_ids)
+            is_full = self.num_requests + request.n > limits.max_queued_requests
+            if is_full or (self.num_requests and num_tokens > limits.max_queued_prompt_tokens):
+                raise Unavailable(
+                    "the server has as many requests waiting as it can answer in time",
+                    remedy="Try again shortly.",
+                    retry_after_seconds=come_back_after,
+                )
+            self.num_requests += request.n
+            self.num_prompt_tokens = num_tokens
+            self._waiting[request.tenant] = waiting + request.n
+            self._tenants.setdefault(request.tenant, deque()).append(pending)
+
+    def headroom(self, tenant: str, *, seconds_until_empty: float) -> Headroom:
+        """What a tenant may still send: its own bound, or what the others have left of everybody's."""
+        limits = self._limits
+        max_requests = min(limits.max_queued_requests_per_tenant, limits.max_queued_requests)
+        with self._lock:
+            num_left = min(
+                limits.max_queued_requests_per_tenant - self._waiting.get(tenant, 0),
+                limits.max_queued_requests - self.num_requests,
             )
-        num_tokens = self.num_prompt_tokens + len(request.prompt_ids)
-        is_full = self.num_requests + request.n > limits.max_queued_requests
-        if is_full or (self.num_requests and num_tokens > limits.max_queued_prompt_tokens):
-            raise Unavailable(
-                "the server has as many requests waiting as it can answer in time",
-                remedy="Try again shortly.",
-                retry_after_seconds=retry_after_seconds,
-            )
-        self.num_requests += request.n
-        self.num_prompt_tokens = num_tokens
-        self._waiting[request.tenant] = waiting + request.n
-        self._tenants.setdefault(request.tenant, deque()).append(pending)
+            num_tokens_left = max(limits.max_queued_prompt_tokens - self.num_prompt_tokens, 0)
+        return Headroom(
+            max_requests=max_requests,
+            num_requests=num_left,
+            seconds_to_all_requests=seconds_until_empty if num_left < max_requests else 0.0,
+            max_tokens=limits.max_queued_prompt_tokens,
+            num_tokens=num_tokens_left,
+            seconds_to_all_tokens=(
+                seconds_until_empty if num_tokens_left < limits.max_queued_prompt_tokens else 0.0
+            ),
+        )
 
     def pop(self, running: Mapping[str, int]) -> Pending | None:
         """The next request in fairness; it stays counted until `leave`."""
-        if not self._tenants:
-            return None
-        # A dict keeps the order of insertion: a tenant that was served goes to the end.
-        tenant = min(self._tenants, key=lambda name: running.get(name, 0))
-        requests = self._tenants.pop(tenant)
-        pending = requests.popleft()
-        if requests:
-            self._tenants[tenant] = requests
-        return pending
+        with self._lock:
+            if not self._tenants:
+                return None
+            # A dict keeps the order of insertion: a tenant that was served goes to the end.
+            tenant = min(self._tenants, key=lambda name: running.get(name, 0))
+            requests = self._tenants.pop(tenant)
+            pending = requests.popleft()
+            if requests:
+                self._tenants[tenant] = requests
+            return pending
 
     def leave(self, pending: Pending) -> None:
         """The request has started or will never start."""
         request = pending.request
-        self.num_requests -= request.n
-        self.num_prompt_tokens -= len(request.prompt_ids)
-        self._waiting[request.tenant] -= request.n
-        if not self._waiting[request.tenant]:
-            del self._waiting[request.tenant]
+        with self._lock:
+            self.num_requests -= request.n
+            self.num_prompt_tokens -= len(request.prompt_ids)
+            self._waiting[request.tenant] -= request.n
+            if not self._waiting[request.tenant]:
+                del self._waiting[request.tenant]
 
     def remove(self, pending: Pending) -> None:
         """Take out a request whose turn has not come."""
-        requests = self._tenants[pending.request.tenant]
-        requests.remove(pending)
-        if not requests:
-            del self._tenants[pending.request.tenant]
+        with self._lock:
+            requests = self._tenants[pending.request.tenant]
+            requests.remove(pending)
+            if not requests:
+                del self._tenants[pending.request.tenant]
         self.leave(pending)
 
     def __iter__(self) -> Iterator[Pending]:
-        return (pending for requests in list(self._tenants.values()) for pending in list(requests))
+        """Those whose turn has not come, as of now."""
+        with self._lock:
+            return iter([pending for requests in self._tenants.values() for pending in requests])
 
 
 def max_length_of(request: GenerationRequest, context_length: int) -> int:

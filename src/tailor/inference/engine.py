@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
+from tailor.errors import TailorError
 from tailor.inference.stream import Generation
 
 FinishReason = Literal["stop", "length"]
@@ -172,8 +173,37 @@ class GenerationResult:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Headroom:
+    """What one tenant may still send before it is refused; what is being answered no longer counts."""
+
+    max_requests: int
+    """Answers that may wait at once; a request for `n` answers counts as `n`."""
+
+    num_requests: int
+    """How many more would be taken now."""
+
+    seconds_to_all_requests: float
+    """Until it would be `max_requests` again, going by the last answers."""
+
+    max_tokens: int
+    """Prompt tokens that may wait at once, everybody's together."""
+
+    num_tokens: int
+    seconds_to_all_tokens: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EngineHealth:
     """What readiness and metrics look at."""
+
+    is_alive: bool
+    """Whether anything would answer a request."""
+
+    progress: int
+    """Counts up, several times a second while there is nothing to do and at every run of a model otherwise.
+
+    An engine whose count stands still is stuck.
+    """
 
     running: int
     """Answers being written."""
@@ -183,10 +213,7 @@ class EngineHealth:
 
     queued_prompt_tokens: int
     seconds_since_last_token: float | None
-    """Since the last token or, if later, since answers began to run; None before the first.
-
-    Long while `running` > 0 means that the engine is stuck.
-    """
+    """Since the last token or, if later, since answers began to run; None before the first."""
 
     tokens_per_second: float
     """Recent rate over all answers."""
@@ -246,8 +273,11 @@ class Engine(Protocol):
     def generate(self, requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
         """Answer all requests, however many; raises the first error met."""
 
+    def headroom(self, tenant: str) -> Headroom:
+        """What a tenant may still send."""
+
     def health(self) -> EngineHealth:
         """How it is doing."""
 
-    def close(self, *, timeout_seconds: float = 0.0) -> None:
-        """Take nothing more, give running answers that long, then end the rest with Unavailable."""
+    def close(self, *, timeout_seconds: float = 0.0, reason: TailorError | None = None) -> None:
+        """Take nothing more, give running answers that long, then end the rest with `reason`; never hangs."""

@@ -1,34 +1,37 @@
-"""The embedded engine: one thread that lets requests in, steps every loaded model and hands out tokens."""
+"""The embedded engine: a queue, the models in memory, and one thread that does all the work."""
 
 from __future__ import annotations
 
 import logging
 import math
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from threading import Condition, Thread
+from weakref import WeakSet
 
 from tailor.errors import Internal, InvalidRequest, RateLimited, TailorError, Unavailable
 from tailor.inference.admission import EngineLimits, FairQueue, Pending, max_length_of
-from tailor.inference.answer import make_answers
 from tailor.inference.cache import ByteBudget
 from tailor.inference.engine import (
     EngineHealth,
     GenerationChunk,
     GenerationRequest,
     GenerationResult,
+    Headroom,
     ModelKey,
     ModelSource,
 )
 from tailor.inference.meter import Meter
 from tailor.inference.residency import Residency
 from tailor.inference.runner import Runner
+from tailor.inference.schedule import Schedule
 from tailor.inference.stream import Generation
 
 _log = logging.getLogger(__name__)
 _DEFAULT_LIMITS = EngineLimits()
+_FAREWELL_SECONDS = 5.0
+"""A thread that does not end within this much longer than it may is taken for stuck, and left behind."""
 
 
 class LocalEngine:
@@ -45,20 +48,21 @@ class LocalEngine:
         self._residency = Residency(
             source, self._make_runner, budget_bytes=limits.weights_bytes, wake=self._poke
         )
+        self._meter = Meter()
         self._queue = FairQueue(limits)
-        self._parked: list[Pending] = []  # had their turn; wait for weights or for slots
-        self._running: Counter[str] = Counter()  # answers by tenant
-        self._num_running = 0
+        self._schedule = Schedule(
+            queue=self._queue, residency=self._residency, limits=limits, meter=self._meter
+        )
+        self._generations: WeakSet[Generation] = WeakSet()
         self._wake = Condition()
         self._is_poked = False
-        self._closing_at: float | None = None
+        self._reason: TailorError | None = None  # why nothing more is taken
+        self._until = math.inf
         self._thread: Thread | None = None
-        self._last_token_at: float | None = None
-        self._meter = Meter()
 
     def start(self) -> None:
         """Begin to answer."""
-        self._thread = Thread(target=self._work, name="tailor-engine", daemon=True)
+        self._thread = Thread(target=self._run, name="tailor-engine", daemon=True)
         self._thread.start()
 
     def __enter__(self) -> LocalEngine:
@@ -93,7 +97,7 @@ class LocalEngine:
                         patient = replace(request, queue_seconds=math.inf)
                         running[index] = self._submit(patient, unread_seconds=math.inf)
                     except (RateLimited, Unavailable):
-                        if self._closing_at is not None:
+                        if self._reason is not None:
                             raise
                         break
                     waiting.pop()
@@ -104,15 +108,19 @@ class LocalEngine:
                 generation.cancel()
         return [results[index] for index in range(len(requests))]
 
+    def headroom(self, tenant: str) -> Headroom:
+        """What a tenant may still send; cheap, from any thread."""
+        return self._queue.headroom(tenant, seconds_until_empty=self._seconds_until_empty())
+
     def health(self) -> EngineHealth:
         """How the engine is doing; cheap, from any thread."""
-        last = self._last_token_at
-        with self._wake:
-            queued, prompt_tokens = self._queue.num_requests, self._queue.num_prompt_tokens
+        last = self._schedule.last_token_at
         return EngineHealth(
-            running=self._num_running,
-            queued=queued,
-            queued_prompt_tokens=prompt_tokens,
+            is_alive=self._thread is not None and self._thread.is_alive(),
+            progress=self._schedule.progress,
+            running=self._schedule.num_running,
+            queued=self._queue.num_requests,
+            queued_prompt_tokens=self._queue.num_prompt_tokens,
             seconds_since_last_token=None if last is None else time.monotonic() - last,
             tokens_per_second=self._meter.tokens_per_second,
             models=self._residency.keys(adapters=False),
@@ -121,15 +129,20 @@ class LocalEngine:
             cache_bytes=self._cache_budget.used_bytes,
         )
 
-    def close(self, *, timeout_seconds: float = 0.0) -> None:
-        """Take nothing more, give running answers that long, then end the rest with Unavailable."""
+    def close(self, *, timeout_seconds: float = 0.0, reason: TailorError | None = None) -> None:
+        """Take nothing more, give running answers that long, then end the rest with `reason`.
+
+        A thread that is stuck is left behind: its requests end all the same, its memory stays with it.
+        """
         with self._wake:
-            self._closing_at = time.monotonic() + timeout_seconds
+            self._until = time.monotonic() + timeout_seconds
+            self._reason = self._reason or reason or _closing()
         self._poke()
         if self._thread is not None:
-            self._thread.join()
-        else:
-            self._end_everything(_closing())
+            self._thread.join(timeout_seconds + _FAREWELL_SECONDS)
+            if self._thread.is_alive():
+                _log.error("the engine's thread is stuck; it is left behind with what it holds")
+        self._fail_all(self._reason)
         self._residency.close()
 
     def _submit(self, request: GenerationRequest, *, unread_seconds: float) -> Generation:
@@ -143,12 +156,17 @@ class LocalEngine:
             request=request, generation=generation, max_length=max_length, unread_seconds=unread_seconds
         )
         with self._wake:
-            if self._closing_at is not None:
-                raise _closing()
-            retry_after = self._meter.seconds_until_slot(self._queue.num_requests, self._limits.max_running)
-            self._queue.push(pending, retry_after_seconds=retry_after)
+            if self._reason is not None:
+                raise self._reason
+            self._queue.push(pending, seconds_until_empty=self._seconds_until_empty())
+            self._generations.add(generation)
         self._poke()
         return generation
+
+    def _seconds_until_empty(self) -> float:
+        """When all that waits will have started, going by the last answers."""
+        num_free = self._limits.max_running - self._schedule.num_running
+        return self._meter.seconds_to_start(self._queue.num_requests - num_free, self._limits.max_running)
 
     def _make_runner(self, key: ModelKey) -> Runner:
         return Runner(
@@ -163,165 +181,53 @@ class LocalEngine:
             self._is_poked = True
             self._wake.notify_all()
 
+    def _run(self) -> None:
+        """The thread. However it ends, nobody is left waiting for an answer."""
+        try:
+            self._work()
+            self._schedule.end_everything(self._reason or _stopped())
+        except BaseException:
+            _log.exception("the engine's thread has died")
+        finally:
+            with self._wake:
+                self._reason = self._reason or _stopped()
+            self._fail_all(self._reason)
+
     def _work(self) -> None:
-        """The thread: turns until closed."""
-        while self._closing_at is None or (self._num_running and time.monotonic() < self._closing_at):
+        """Turns until closed."""
+        while self._reason is None or (self._schedule.num_running and time.monotonic() < self._until):
+            with self._wake:
+                self._is_poked = False
             try:
-                has_worked = self._turn()
+                has_worked = self._schedule.turn()
             except Exception:
                 _log.exception("the engine stumbled; running answers are lost")
-                self._end_everything(Internal("the engine failed while answering"))
+                self._schedule.end_everything(Internal("the engine failed while answering"))
                 continue
             if not has_worked:
                 with self._wake:
                     # Also wakes by itself: waiting requests have deadlines, postponed loads a chance.
                     self._wake.wait_for(lambda: self._is_poked, timeout=0.1)
-        self._end_everything(_closing())
 
-    def _turn(self) -> bool:
-        """Let in who may come, give every answer a token; False if there was nothing to do."""
+    def _fail_all(self, error: TailorError) -> None:
+        """End what has not ended, without touching what may be in a stuck thread's hands."""
         with self._wake:
-            self._is_poked = False
-        now = time.monotonic()
-        self._drop_lost(now)
-        self._admit()
-        has_worked = False
-        for runner in self._residency.runners:
-            if any(runner.answers):
-                has_worked = True
-                self._step(runner)
-        return has_worked
-
-    def _step(self, runner: Runner) -> None:
-        try:
-            tokens = runner.step()
-        except Exception:
-            _log.exception("the model failed; its running answers are lost")
-            for pending in {answer.pending for answer in runner.answers}:
-                self._end(pending, Internal("the model failed while answering"))
-            return
-        if tokens:
-            self._last_token_at = time.monotonic()
-            self._meter.count(len(tokens), self._last_token_at)
-        for answer, sampled in tokens:
-            if answer.pending.num_open == 0:
-                continue  # another answer to the same request has failed just now
-            if not sampled.is_finite:
-                self._end(answer.pending, Internal("the model's output is not a number"))
-            elif (last := answer.accept(sampled)) is not None:
-                runner.remove(answer)
-                self._release(answer.pending, 1)
-                answer.pending.generation.put(last)
-
-    def _admit(self) -> None:
-        """Give slots to requests whose weights are there, by turns; the others wait for theirs."""
-        self._residency.turn(is_idle=self._num_running == 0)
-        self._parked = [pending for pending in self._parked if not self._settle(pending)]
-        while self._num_running < self._limits.max_running and not any(
-            pending.lease is not None and pending.lease.is_ready for pending in self._parked
-        ):
-            with self._wake:
-                pending = self._queue.pop(self._running)
-            if pending is None:
-                break
-            pending.lease = self._residency.reserve(pending.request.model)
-            if not self._settle(pending):
-                self._parked.append(pending)
-        if self._parked:
-            self._residency.turn(is_idle=self._num_running == 0)
-
-    def _settle(self, pending: Pending) -> bool:
-        """Start or fail a request that had its turn; False if it has to wait on."""
-        lease = pending.lease
-        if lease is None:
-            return False
-        if lease.error is not None:
-            self._refuse(pending, lease.error)
-            return True
-        runner = lease.runner
-        if not lease.is_ready or runner is None:
-            return False
-        if self._num_running + pending.request.n > self._limits.max_running:
-            return False
-        answer = make_answers(pending, table=runner.table, stop_ids=runner.stop_ids, adapter=lease.adapter)
-        try:
-            runner.check(answer)
-        except InvalidRequest as error:
-            self._refuse(pending, error)
-            return True
-        with self._wake:
-            self._queue.leave(pending)
-        pending.num_open = pending.request.n
-        self._running[pending.request.tenant] += pending.num_open
-        if not self._num_running:  # what counts as stuck starts now
-            self._last_token_at = time.monotonic()
-        self._num_running += pending.num_open
-        runner.start(answer)
-        return True
-
-    def _drop_lost(self, now: float) -> None:
-        """End what was cancelled, is too late or is not read."""
-        for pending in list(self._parked):
-            error = pending.loss(now)
-            if error is not None:
-                self._parked.remove(pending)
-                self._refuse(pending, error)
-        with self._wake:
-            lost = [(pending, error) for pending in self._queue if (error := pending.loss(now))]
-            for pending, _ in lost:
-                self._queue.remove(pending)
-        for pending, error in lost:
-            pending.generation.fail(error)
-        for runner in self._residency.runners:
-            for pending in {answer.pending for answer in runner.answers}:
-                error = pending.loss(now)
-                if error is not None:
-                    self._end(pending, error)
-
-    def _refuse(self, pending: Pending, error: TailorError) -> None:
-        """A request that had its turn ends before it starts."""
-        with self._wake:
-            self._queue.leave(pending)
-        if pending.lease is not None:
-            self._residency.release(pending.lease)
-        pending.generation.fail(error)
-
-    def _end(self, pending: Pending, error: TailorError) -> None:
-        """A running request ends with an error: all its answers go."""
-        runner = pending.lease.runner if pending.lease is not None else None
-        if runner is not None:
-            for answer in [answer for answer in runner.answers if answer.pending is pending]:
-                runner.remove(answer)
-        self._release(pending, pending.num_open)
-        pending.generation.fail(error)
-
-    def _release(self, pending: Pending, num_answers: int) -> None:
-        pending.num_open -= num_answers
-        self._num_running -= num_answers
-        self._running[pending.request.tenant] -= num_answers
-        if not self._running[pending.request.tenant]:
-            del self._running[pending.request.tenant]
-        if not pending.num_open and pending.lease is not None:
-            self._residency.release(pending.lease)
-            self._meter.finished(time.monotonic() - pending.generation.submitted_at)
-
-    def _end_everything(self, error: TailorError) -> None:
-        for runner in self._residency.runners:
-            for pending in {answer.pending for answer in runner.answers}:
-                self._end(pending, error)
-        for pending in self._parked:
-            self._refuse(pending, error)
-        self._parked = []
-        with self._wake:
-            waiting = list(self._queue)
-            for pending in waiting:
-                self._queue.remove(pending)
-        for pending in waiting:
-            pending.generation.fail(error)
+            generations = list(self._generations)
+        for generation in generations:
+            generation.fail(error)
 
 
 def _closing() -> Unavailable:
     return Unavailable("the server is shutting down", retry_after_seconds=2.0)
+
+
+def _stopped() -> Unavailable:
+    return Unavailable(
+        "the engine has stopped",
+        code="engine_stopped",
+        remedy="Send the request again in a moment.",
+        retry_after_seconds=2.0,
+    )
 
 
 def _ended(running: dict[int, Generation]) -> list[int]:

@@ -10,7 +10,7 @@ class Meter:
 
     def __init__(self) -> None:
         self.tokens_per_second = 0.0
-        self._seconds_per_request = 1.0
+        self._seconds_per_answer = 1.0
         self._since = time.monotonic()
         self._num_tokens = 0
 
@@ -23,9 +23,9 @@ class Meter:
             self._since, self._num_tokens = now, 0
 
     def finished(self, seconds: float) -> None:
-        """Note how long a request took."""
-        self._seconds_per_request += 0.1 * (seconds - self._seconds_per_request)
+        """Note how long an answer held its slot."""
+        self._seconds_per_answer += 0.1 * (seconds - self._seconds_per_answer)
 
-    def seconds_until_slot(self, num_ahead: int, num_slots: int) -> float:
-        """A guess, between 1 and 30 seconds."""
-        return min(max(self._seconds_per_request * (1 + num_ahead / num_slots), 1.0), 30.0)
+    def seconds_to_start(self, num_waiting: int, num_slots: int) -> float:
+        """How long until so many answers have got a slot, when all slots are taken."""
+        return max(num_waiting, 0) * self._seconds_per_answer / num_slots

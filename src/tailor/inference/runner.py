@@ -89,12 +89,12 @@ class Runner:
         with torch.inference_mode():
             self.cache.remove(answer)
 
-    def step(self) -> list[tuple[Answer, Sampled]]:
-        """Run the model once; returns the answers that got a token."""
+    def step(self) -> list[tuple[Answer, Sampled]] | None:
+        """Run the model once; the answers that got a token, or None when nothing could be run."""
         with torch.inference_mode():
             return self._step()
 
-    def _step(self) -> list[tuple[Answer, Sampled]]:
+    def _step(self) -> list[tuple[Answer, Sampled]] | None:
         self._make_room()
         parts = self._next_parts()
         spans: list[DecodeSpan | PromptSpan] = []
@@ -123,7 +123,7 @@ class Runner:
                 owners += [answer, *answer.siblings]
                 last += [len(ids) - 1] * (1 + len(answer.siblings))
         if not ids:
-            return []
+            return None
         self.mixture.select(adapters)
         logits_RV = self._forward(CachedLayout(spans), ids, positions, last)
         sampled = sample(logits_RV, [answer.draw for answer in owners]) if owners else []

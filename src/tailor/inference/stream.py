@@ -56,6 +56,8 @@ class Generation:
     def put(self, chunk: GenerationChunk) -> None:
         """Engine's end: hand over the next piece; never waits."""
         with self._ready:
+            if self.ended_at is not None:
+                return  # from an engine that was given up meanwhile
             if self.first_token_at is None:
                 self.first_token_at = time.monotonic()
             if chunk.finish_reason:

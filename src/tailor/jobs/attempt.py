@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tailor.errors import StorageFull, TailorError, Unavailable
+from tailor.jobs.memory import is_out_of_memory
 from tailor.jobs.pulse import Interrupted, Pulse
 from tailor.jobs.settings import WorkerSettings
 from tailor.jobs.shutdown import EXIT_UNFINISHED, Shutdown
 from tailor.protocol import random_name
-from tailor.store import Job, Lease, LeaseLost, Store, sweep_leftovers
+from tailor.store import Job, Lease, LeaseLost, Store, out_of_memory, sweep_leftovers
 
 DISK_FULL = "disk_full"
 """The reason of a pause that ends by itself once there is room."""
@@ -96,13 +97,10 @@ def _end(attempt: Attempt, error: BaseException) -> int:
                 param=error.param,
                 problems=problems,
             )
-        case _ if _is_out_of_memory(error):
-            lease.fail(
-                code="out_of_memory",
-                message="The job failed because the machine ran out of memory. Use a smaller batch_size, "
-                "shorter examples (tailor.max_context_tokens), a LoRA adapter instead of full training, or a "
-                "smaller base.",
-            )
+        case _ if is_out_of_memory(error):
+            if lease.release_smaller():
+                return EXIT_UNFINISHED
+            lease.fail(**out_of_memory(lease.job))
         case Exception():
             _fail_with_incident(attempt, error)
         case _:
@@ -127,13 +125,4 @@ def _fail_with_incident(attempt: Attempt, error: BaseException) -> None:
         code="server_error",
         message=f"The job failed due to an internal error (incident {incident}): {type(error).__name__}. "
         "The operator finds the details in the job's log.",
-    )
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory was the problem; torch, which this module does not import, says it in two ways."""
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from tailor.jobs.attempt import Attempt
@@ -36,7 +37,7 @@ class Fit:
         )
         self._log = MetricsLog(attempt.lease)
         self._saver = Saver(attempt, prepared, start.learner, self._log)
-        self._steps_per_epoch = prepared.recipe.num_steps // prepared.recipe.num_epochs
+        self._steps_per_epoch = math.ceil(len(prepared.tokenized.examples) / prepared.recipe.batch_size)
 
     def run(self) -> Progress:
         """Train to the end; where it ended.
@@ -48,11 +49,14 @@ class Fit:
         attempt, prepared = self._attempt, self._prepared
         attempt.pulse.enter("training", patience_seconds=BLOCK_PATIENCE_SECONDS)
         progress = self._start.progress
+        self._record_microbatch(progress)
         updates = train(
             self._start.learner,
             prepared.tokenized.examples,
             validation=prepared.validation.examples,
             progress=progress,
+            # A step of a large batch takes minutes; a cancelled job stops within a micro-batch.
+            on_microbatch=attempt.pulse.tick,
         )
         figures: JsonObject = {}
         for update in updates:
@@ -62,16 +66,22 @@ class Fit:
                     once_key = f"note:{update.step}:{update.message}"
                     attempt.lease.add_event(update.message, level=update.level, once_key=once_key)
                 case StepMetrics():
+                    if update.progress.max_microbatch_tokens != progress.max_microbatch_tokens:
+                        self._record_microbatch(update.progress)
                     progress, figures = update.progress, self._note(update)
                     reach("after_step")
                     # The end of an epoch is an update of its own, and the better place to stop or save.
-                    if update.step % self._steps_per_epoch:
+                    if update.step % self._steps_per_epoch and update.step < update.total_steps:
                         self._rest(progress, figures)
                 case EpochEnd():
                     progress = update.progress
                     self._end_epoch(progress, figures)
         self._log.flush()
         return progress
+
+    def _record_microbatch(self, progress: Progress) -> None:
+        room = progress.max_microbatch_tokens or self._prepared.recipe.max_microbatch_tokens
+        self._attempt.lease.use_microbatch(room)
 
     def _note(self, metrics: StepMetrics) -> JsonObject:
         data = metrics.to_dict() | {

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tailor.data import Dataset, hold_out, write_jsonl
 from tailor.errors import NotFound
 from tailor.jobs.attempt import Attempt, Refused
 from tailor.jobs.options import JobOptions
 from tailor.jobs.pulse import BLOCK_PATIENCE_SECONDS
-from tailor.jobs.validate import read_checked
-from tailor.models import Template, inspect, load_template, native_dtype
+from tailor.jobs.validate import method_of, read_checked
+from tailor.models import BaseFacts, Template, inspect, load_template, native_dtype
 from tailor.store import Base, Corrupt, read_manifest
 from tailor.training import (
     Learner,
@@ -23,6 +24,8 @@ from tailor.training import (
     load_checkpoint,
     make_deterministic,
     tokenize,
+    tokenize_preferences,
+    tokenize_texts,
 )
 
 _LINES_IN_MESSAGE = 20
@@ -32,7 +35,7 @@ _LINES_IN_MESSAGE = 20
 class HeldOut:
     """The examples that training never sees."""
 
-    dataset: Dataset
+    dataset: Dataset[Any]
     data: str
     """Where they come from, for people."""
     file: str
@@ -44,11 +47,11 @@ class Prepared:
     """Everything that training needs."""
 
     base: Base
-    training: Dataset
+    training: Dataset[Any]
     """Without what is held out."""
-    tokenized: Tokenized
+    tokenized: Tokenized[Any]
     held_out: HeldOut | None
-    validation: Tokenized
+    validation: Tokenized[Any]
     """The held-out examples; empty when there are none."""
     template: Template
     recipe: Recipe
@@ -61,6 +64,13 @@ class Start:
 
     learner: Learner
     progress: Progress
+
+
+_TOKENIZERS: Mapping[str, Callable[..., Tokenized[Any]]] = {
+    "supervised": tokenize,
+    "dpo": tokenize_preferences,
+    "text": tokenize_texts,
+}
 
 
 def prepare(attempt: Attempt) -> tuple[Prepared, Start]:
@@ -77,11 +87,13 @@ def prepare(attempt: Attempt) -> tuple[Prepared, Start]:
     training, held_out = _split(attempt, options)
     pulse.stop_if_asked()
     template = load_template(directory)
-    facts = inspect(directory)
+    facts = _facts(base)
     wanted = Wanted.parse(job.hyperparameters, options.training)
     limit = min(wanted.max_context_tokens or facts.context_length, facts.context_length)
-    tokenized = tokenize(training.examples, template, max_tokens=limit)
-    validation = tokenize(held_out.dataset.examples if held_out else (), template, max_tokens=limit)
+    method = method_of(job)
+    as_tokens = _TOKENIZERS[method]
+    tokenized = as_tokens(training.examples, template, max_tokens=limit)
+    validation = as_tokens(held_out.dataset.examples if held_out else (), template, max_tokens=limit)
     _report_lost(attempt, tokenized, limit)
     pulse.stop_if_asked()
     recipe = _saved_recipe(attempt) or Recipe.auto(
@@ -89,6 +101,7 @@ def prepare(attempt: Attempt) -> tuple[Prepared, Start]:
         facts,
         wanted,
         seed=job.seed,
+        method=method,
         native_dtype=native_dtype(),
         parent=_parent(attempt),
     )
@@ -96,7 +109,8 @@ def prepare(attempt: Attempt) -> tuple[Prepared, Start]:
     pulse.enter("preparing", patience_seconds=BLOCK_PATIENCE_SECONDS)
     make_deterministic(attempt.settings.num_threads)
     learner = Learner.open(directory, recipe, parent=_parent(attempt))
-    progress = _restore(attempt, learner, training.fingerprint)
+    learner.measure_reference([*tokenized.examples, *validation.examples])
+    progress = _within_memory(attempt, recipe, _restore(attempt, learner, training.fingerprint))
     pulse.stop_if_asked()
     prepared = Prepared(
         base=base,
@@ -123,6 +137,18 @@ def _base(attempt: Attempt) -> Base:
         ) from error
 
 
+def _facts(base: Base) -> BaseFacts:
+    facts = inspect(Path(base.directory))
+    if facts.digest != base.digest:
+        raise Refused(
+            f"The files of the base {base.name} have changed since it was added.",
+            code="base_changed",
+            param="model",
+            remedy="Ask the operator to add it again: tailor models add NAME PATH.",
+        )
+    return facts
+
+
 def _parent(attempt: Attempt) -> Path | None:
     """The weights of the version to go on from."""
     job = attempt.job
@@ -131,13 +157,13 @@ def _parent(attempt: Attempt) -> Path | None:
     return attempt.store.weights.verify(attempt.store.versions.get(job.tenant, job.parent).digest)
 
 
-def _split(attempt: Attempt, options: JobOptions) -> tuple[Dataset, HeldOut | None]:
+def _split(attempt: Attempt, options: JobOptions) -> tuple[Dataset[Any], HeldOut | None]:
     """Training examples, and what is held out: the validation file, else a part of the training file."""
     job, lease, tick = attempt.job, attempt.lease, attempt.pulse.stop_if_asked
-    dataset = read_checked(lease.open_training(), job.training_file, "training_file", tick)
+    dataset = read_checked(lease.open_training(), job, "training_file", tick)
     stream = lease.open_validation()
     if stream is not None and job.validation_file is not None:
-        validation = read_checked(stream, job.validation_file, "validation_file", tick)
+        validation = read_checked(stream, job, "validation_file", tick)
         source = f"validation file {job.validation_file}"
         return dataset, HeldOut(dataset=validation, data=source, file=job.validation_file)
     share, maximum = options.share_and_maximum(len(dataset))
@@ -165,7 +191,7 @@ def _split(attempt: Attempt, options: JobOptions) -> tuple[Dataset, HeldOut | No
     return training, HeldOut(dataset=held, data=f"held out from {job.training_file}", file=record.id)
 
 
-def _report_lost(attempt: Attempt, tokenized: Tokenized, limit: int) -> None:
+def _report_lost(attempt: Attempt, tokenized: Tokenized[Any], limit: int) -> None:
     """Say which lines lost their end, or could not be used at all."""
     if not tokenized.examples:
         raise Refused(
@@ -206,9 +232,11 @@ def _saved_recipe(attempt: Attempt) -> Recipe | None:
 def _show(attempt: Attempt, recipe: Recipe) -> None:
     """Put numbers in place of "auto", in both places of the wire."""
     resolved = recipe.wire_hyperparameters()
-    method = attempt.job.method or {"type": "supervised"}
-    supervised = {**(method.get("supervised") or {}), "hyperparameters": resolved}
-    attempt.lease.resolve(resolved, method={**method, "supervised": supervised}, total_steps=recipe.num_steps)
+    method, kind = attempt.job.method, method_of(attempt.job)
+    asked = {**(method.get(kind) or {}), "hyperparameters": resolved}
+    attempt.lease.resolve(
+        resolved, method={**method, "type": kind, kind: asked}, total_steps=recipe.num_steps
+    )
 
 
 def _restore(attempt: Attempt, learner: Learner, fingerprint: str) -> Progress:
@@ -234,3 +262,11 @@ def _restore(attempt: Attempt, learner: Learner, fingerprint: str) -> Progress:
             "No saved state is usable; training starts again.", level="warn", data={"recovery": True}
         )
     return Progress()
+
+
+def _within_memory(attempt: Attempt, recipe: Recipe, progress: Progress) -> Progress:
+    """The same progress, with the smaller micro-batch that is due after running out of memory."""
+    limit = attempt.job.max_microbatch_tokens
+    if limit is None or limit >= (progress.max_microbatch_tokens or recipe.max_microbatch_tokens):
+        return progress
+    return replace(progress, max_microbatch_tokens=limit)

@@ -11,12 +11,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tailor.jobs.memory import ending_of, num_oom_kills
 from tailor.jobs.settings import WorkerSettings
 from tailor.jobs.worker import DATABASE_VARIABLE, started_at
-from tailor.store.records import ClaimPhase
+from tailor.store import ClaimPhase, Ending
 
 ABORT_GRACE_SECONDS = 10.0
 """Time for a hung worker to write down where it hangs."""
+_DEATH_SECONDS = 2.0
 _MAX_LOG_BYTES = 8 << 20
 _SECRETS = ("OPENAI_API_KEY", "TAILOR_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
@@ -28,11 +30,21 @@ class WorkerProcess:
     phase: ClaimPhase
     process: subprocess.Popen[bytes]
     begun_at: float = field(default_factory=time.monotonic)
+    id: str = ""
+    """As the queue knows it once it holds a job."""
+    _oom_kills: int = field(default_factory=num_oom_kills)
 
-    @property
-    def id(self) -> str:
-        """As the queue knows it once it holds a job."""
-        return f"{self.process.pid}:{started_at(self.process.pid)}"
+    def __post_init__(self) -> None:
+        # Now, for a dead process does not tell when it was started.
+        self.id = f"{self.process.pid}:{started_at(self.process.pid)}"
+
+    def ending(self) -> Ending:
+        """How it died; waits a little for one that has only just let go of its lock."""
+        try:
+            status = self.process.wait(timeout=_DEATH_SECONDS)
+        except subprocess.TimeoutExpired:
+            return "crashed"
+        return ending_of(status, oom_kills=num_oom_kills() - self._oom_kills)
 
 
 def start_worker(

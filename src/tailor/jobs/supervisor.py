@@ -17,8 +17,7 @@ from tailor.jobs.attempt import DISK_FULL
 from tailor.jobs.processes import ABORT_GRACE_SECONDS, WorkerProcess, is_alive, send, start_worker
 from tailor.jobs.settings import WorkerSettings
 from tailor.jobs.shutdown import EXIT_UNFINISHED
-from tailor.store import Job, Store
-from tailor.store.records import ClaimPhase
+from tailor.store import ClaimPhase, Ending, Job, Store
 
 POLL_SECONDS = 0.5
 REAP_SECONDS = 1.0
@@ -40,6 +39,8 @@ class Supervisor:
         self._workers: list[WorkerProcess] = []
         self._owners: dict[str, str] = {}
         """Who held each job when we last looked."""
+        self._endings: dict[str, Ending] = {}
+        """How workers died whose jobs have not been reaped yet."""
         self._aborted: dict[str, float] = {}
         """Hung workers that were told to dump their stacks, and when."""
         self._num_failures = 0
@@ -114,6 +115,7 @@ class Supervisor:
             if status is None:
                 continue
             self._workers.remove(worker)
+            self._endings[worker.id] = worker.ending()
             # Dead by a signal or given up: its job is back in the queue as soon as it is reaped.
             self._reaped_at = -float("inf")
             is_failure = status not in (0, EXIT_UNFINISHED)
@@ -127,18 +129,24 @@ class Supervisor:
 
     def _reap(self) -> None:
         """Give the jobs of dead or silent workers back to the queue, and make sure that they are dead."""
-        for job in self._store.queue.reap():
+        for job in self._store.queue.reap(self._ending_of):
             owner = self._owners.get(job.id)
             if owner is not None and is_alive(owner):
                 _log.warning("the worker of %s hangs; it is told to say where", job.id)
                 send(owner, signal.SIGABRT)
                 self._aborted[owner] = time.monotonic()
+        self._endings.clear()
         self._owners = {job.id: job.owner for job in self._store.queue.held() if job.owner is not None}
         for owner, since in list(self._aborted.items()):
             if not is_alive(owner):
                 del self._aborted[owner]
             elif time.monotonic() - since > ABORT_GRACE_SECONDS:
                 send(owner, signal.SIGKILL)
+
+    def _ending_of(self, owner: str) -> Ending:
+        """How the holder of a job died; nothing is known of a worker that an earlier server started."""
+        alive = {worker.id: worker for worker in self._workers}
+        return alive[owner].ending() if owner in alive else self._endings.get(owner, "crashed")
 
     def _resume_if_there_is_room(self) -> None:
         try:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import BinaryIO, Literal, cast
+from typing import Any, BinaryIO, Literal, cast
 
-from tailor.data import DataReport, Dataset, overlap, read_supervised
+from tailor.data import DataReport, Dataset, overlap, read_preferences, read_supervised, read_texts
 from tailor.jobs.attempt import Attempt, Refused
-from tailor.store import reach
+from tailor.store import Job, reach
 
 TICK_EVERY_LINES = 1_000
 MINIMUM_EXAMPLES = 10
@@ -24,11 +24,11 @@ def validate(attempt: Attempt) -> None:
         LeaseLost: the job was cancelled or paused meanwhile.
     """
     lease, job, tick = attempt.lease, attempt.job, attempt.pulse.stop_if_asked
-    training = read_checked(lease.open_training(), job.training_file, "training_file", tick)
+    training = read_checked(lease.open_training(), job, "training_file", tick)
     report = training.report
     stream = lease.open_validation()
-    if stream is not None and job.validation_file is not None:
-        validation = read_checked(stream, job.validation_file, "validation_file", tick)
+    if stream is not None:
+        validation = read_checked(stream, job, "validation_file", tick)
         _advise(attempt, validation.report.including(overlap(training, validation)))
     _advise(attempt, report)
     attempt.pulse.stop_if_asked()
@@ -36,16 +36,35 @@ def validate(attempt: Attempt) -> None:
     lease.validated()
 
 
+def method_of(job: Job) -> str:
+    """The training method that was asked for."""
+    return str(job.method.get("type", "supervised"))
+
+
+_READERS: Mapping[str, Callable[..., Dataset[Any]]] = {
+    "supervised": read_supervised,
+    "dpo": read_preferences,
+    "text": read_texts,
+}
+
+
 def read_checked(
     stream: BinaryIO,
-    name: str,
+    job: Job,
     param: Literal["training_file", "validation_file"],
     tick: Callable[[], None],
-) -> Dataset:
-    """A good file's examples; raises Refused for any other, with every problem."""
-    minimum = MINIMUM_EXAMPLES if param == "training_file" else 1
+) -> Dataset[Any]:
+    """A good file's examples, of the kind that the job's method learns from.
+
+    Raises:
+        Refused: the file is not good; every problem is named.
+    """
+    name = str(job.training_file if param == "training_file" else job.validation_file)
+    method = method_of(job)
+    minimum = MINIMUM_EXAMPLES if param == "training_file" and method != "text" else 1
+    read = _READERS[method]
     with stream:
-        dataset = read_supervised(_watched(stream, tick), name=name, minimum_examples=minimum)
+        dataset = read(_watched(stream, tick), name=name, minimum_examples=minimum)
     if not dataset.report.ok:
         error = dataset.report.job_error(param=param)
         problems = [asdict(problem) for problem in dataset.report.blocking]

@@ -20,8 +20,7 @@ from tailor.jobs.attempt import EXIT_DONE, Work, carry_out
 from tailor.jobs.settings import WorkerSettings, physical_cores
 from tailor.jobs.shutdown import Shutdown
 from tailor.jobs.validate import validate
-from tailor.store import Lease, Store
-from tailor.store.records import ClaimPhase
+from tailor.store import ClaimPhase, Lease, Store
 
 POLL_SECONDS = 0.1
 _DEAD = frozenset("ZX")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tailor.errors import InvalidRequest
+from tailor.models._digests import file_digest
 from tailor.models.tensors import read_header
 
 EMBEDDED_BASE = "tailor-mini-1"
@@ -158,9 +159,7 @@ def directory_digest(directory: Path) -> str:
     """SHA-256 (hex) over name and content of every file that loading may read."""
     total = hashlib.sha256()
     for path in used_files(directory):
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(f"{path.name}\0{content}\n".encode())
+        total.update(f"{path.name}\0{file_digest(path)}\n".encode())
     return total.hexdigest()
 
 

@@ -29,6 +29,15 @@ from tailor.protocol.fine_tuning import (
     JobRequest,
     Method,
 )
+from tailor.protocol.graders import (
+    Grader,
+    GraderErrors,
+    GraderMetadata,
+    GraderRun,
+    GraderRunRequest,
+    GraderValidated,
+    GraderValidateRequest,
+)
 from tailor.protocol.ids import ID_PATTERN, is_id, new_id, random_name
 from tailor.protocol.models import ModelDeleted, ModelObject
 from tailor.protocol.names import BASE_PATTERN, SUFFIX_PATTERN, VersionName
@@ -60,6 +69,13 @@ __all__ = [
     "FileObject",
     "FinishReason",
     "FunctionCall",
+    "Grader",
+    "GraderErrors",
+    "GraderMetadata",
+    "GraderRun",
+    "GraderRunRequest",
+    "GraderValidateRequest",
+    "GraderValidated",
     "Hyperparameters",
     "Interval",
     "JobError",

@@ -28,12 +28,30 @@ class Hyperparameters(BaseModel):
     learning_rate_multiplier: Auto | Multiplier = "auto"
 
 
+class PreferenceHyperparameters(Hyperparameters):
+    """Those of direct preference optimisation."""
+
+    beta: Auto | Annotated[float, Field(gt=0, le=2, allow_inf_nan=False, strict=True)] = "auto"
+
+
+class PreferenceMethod(BaseModel):
+    """`method.dpo`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    hyperparameters: PreferenceHyperparameters | None = None
+
+
 class SupervisedMethod(BaseModel):
     """`method.supervised`."""
 
     model_config = ConfigDict(extra="allow")
 
     hyperparameters: Hyperparameters | None = None
+
+
+class TextMethod(SupervisedMethod):
+    """`method.text`, ours: continued pre-training on plain text."""
 
 
 class Method(BaseModel):
@@ -43,6 +61,16 @@ class Method(BaseModel):
 
     type: Annotated[str, StringConstraints(max_length=64)] = "supervised"
     supervised: SupervisedMethod | None = None
+    dpo: PreferenceMethod | None = None
+    text: TextMethod | None = None
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """Those of the part that counts."""
+        if self.type == "dpo":
+            return (self.dpo and self.dpo.hyperparameters) or PreferenceHyperparameters()
+        part: SupervisedMethod | None = getattr(self, self.type, None)
+        return (part and part.hyperparameters) or Hyperparameters()
 
 
 class WandbRun(BaseModel):

@@ -15,7 +15,15 @@ from tailor.server.answering import Answering
 from tailor.server.calls import Reading, Services, Supervision, check_permissions
 from tailor.server.config import ServerConfig
 from tailor.server.engine import BackgroundEngine
-from tailor.server.layers import Authentication, Bodies, Failures, Hosts, Identity, Traffic
+from tailor.server.layers import (
+    Authentication,
+    Bodies,
+    Failures,
+    Hosts,
+    Identity,
+    RateLimits,
+    Traffic,
+)
 from tailor.server.requests import as_sentence, new_router
 from tailor.server.routes import routers
 from tailor.server.schema import document
@@ -47,7 +55,7 @@ def create_app(
     app = Authentication(app, store=store)
     app = traffic.over(app)
     app = Hosts(app, allowed=config.hosts)
-    app = Failures(app)
+    app = RateLimits(Failures(app), headroom=engine.headroom)
     return Identity(app, organization=config.organization)
 
 

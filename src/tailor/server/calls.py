@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal, Protocol
 
 from fastapi import Depends, Request
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
+from tailor.sandbox import SharedSandbox
 from tailor.server.answering import Answering
 from tailor.server.config import ServerConfig
 from tailor.server.layers import PUBLIC_PATHS, Caller, Traffic, caller_of
@@ -35,6 +36,8 @@ class Services:
     supervisor: Supervision | None
     """None: jobs are only queued."""
     traffic: Traffic
+    sandbox: SharedSandbox = field(default_factory=SharedSandbox)
+    """Where python graders run."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

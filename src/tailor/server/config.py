@@ -56,6 +56,9 @@ class ServerConfig:
     answer_seconds: float = 600.0
     """Longest time for one chat answer: the official client gives up then."""
 
+    stuck_seconds: float = 60.0
+    """An engine that has not moved for this long is restarted; longer than one run of the largest model."""
+
     @property
     def hosts(self) -> frozenset[str]:
         """Every name that a Host header may carry, without port, in lower case."""

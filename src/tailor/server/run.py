@@ -174,7 +174,7 @@ class Instance:
         await serving
 
     def _build(self, stack: ExitStack) -> ASGIApp:
-        engine = BackgroundEngine(self._build_engine)
+        engine = BackgroundEngine(self._build_engine, stuck_seconds=self.config.stuck_seconds)
         stack.callback(engine.close)
         engine.start()
         supervisor = self._start_supervisor(stack) if self.run_jobs else None

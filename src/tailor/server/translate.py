@@ -150,7 +150,8 @@ def stored_message(message: JsonObject) -> StoredMessage:
 
 def _method_object(job: Job) -> JsonObject:
     """The method with the hyperparameters that are in force."""
-    return {"type": "supervised", "supervised": {"hyperparameters": job.hyperparameters}}
+    kind = str(job.method.get("type", "supervised"))
+    return {"type": kind, kind: {"hyperparameters": job.hyperparameters}}
 
 
 def _progress(job: Job, queue_position: int | None) -> JsonObject:
@@ -161,6 +162,7 @@ def _progress(job: Job, queue_position: int | None) -> JsonObject:
         "parent": job.parent,
         "step": job.step,
         "total_steps": job.total_steps,
+        "max_microbatch_tokens": job.max_microbatch_tokens,
         "queue_position": queue_position,
         "pause_reason": job.pause_reason,
         "proof": f"/v1/tailor/models/{job.fine_tuned_model}/proof" if job.fine_tuned_model else None,

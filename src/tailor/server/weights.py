@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tailor.errors import NotFound
+from tailor.errors import InvalidRequest, NotFound
 from tailor.inference import AdapterWeights, ModelFacts, ModelKey, ServedModel
 from tailor.models import load_base, native_dtype, read_adapter_weights
 from tailor.models.loading import DTYPES
@@ -29,8 +29,16 @@ class StoredWeights:
         return ModelFacts(context_length=base.context_length, num_bytes=num_bytes)
 
     def model(self, key: ModelKey) -> ServedModel:
-        """Load a base or a fully trained version."""
-        return load_base(self._directory(key), dtype=self.dtype)
+        """Load a base or a fully trained version; raises InvalidRequest when a base's files have changed."""
+        loaded = load_base(self._directory(key), dtype=self.dtype)
+        if key.kind == "base" and loaded.digest != key.base:
+            raise InvalidRequest(
+                f"The files of the base {self._base(key).name} have changed since it was added.",
+                param="model",
+                code="base_changed",
+                remedy="The operator can add it again: tailor models add NAME PATH.",
+            )
+        return loaded
 
     def adapter(self, key: ModelKey) -> AdapterWeights:
         """Read an adapter."""

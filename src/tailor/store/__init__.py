@@ -1,6 +1,7 @@
 """The only SQL and the only paths: files, jobs, events, versions, keys, and the queue between them."""
 
 from tailor.store.atomic import (
+    MANIFEST,
     Corrupt,
     read_manifest,
     remove_directory,
@@ -8,12 +9,14 @@ from tailor.store.atomic import (
     verify_directory,
     write_directory,
 )
+from tailor.store.crashes import Ending, out_of_memory
 from tailor.store.database import wal_is_safe
 from tailor.store.disk import require_room
 from tailor.store.faults import no_fault, reach
+from tailor.store.fence import LeaseLost
 from tailor.store.files import Receiver
 from tailor.store.keys import DEFAULT_TENANT
-from tailor.store.lease import Lease, LeaseLost
+from tailor.store.lease import Lease
 from tailor.store.paging import NO_METADATA, MetadataFilter, Order
 from tailor.store.queue import Queue
 from tailor.store.reaper import Reaper
@@ -42,6 +45,7 @@ from tailor.store.store import Store
 from tailor.store.weights import Weights, publish_weights, weights_digest
 
 __all__ = [
+    "MANIFEST",
     "DEFAULT_TENANT",
     "NO_METADATA",
     "TERMINAL",
@@ -49,6 +53,7 @@ __all__ = [
     "Checkpoint",
     "ClaimPhase",
     "Corrupt",
+    "Ending",
     "Event",
     "FileRecord",
     "Job",
@@ -74,6 +79,7 @@ __all__ = [
     "Version",
     "Weights",
     "no_fault",
+    "out_of_memory",
     "publish_weights",
     "reach",
     "read_manifest",

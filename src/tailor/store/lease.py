@@ -3,49 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
-from sqlalchemy import Connection, select
-
-from tailor.errors import TailorError
 from tailor.protocol.ids import new_id
-from tailor.store.atomic import Corrupt, remove_directory
 from tailor.store.blobs import Blobs
+from tailor.store.crashes import half_of
 from tailor.store.database import Database
-from tailor.store.events import write_event
 from tailor.store.faults import reach
+from tailor.store.fence import Fence
 from tailor.store.jobs import find_job
+from tailor.store.journal import Journal
 from tailor.store.locks import FileLock
+from tailor.store.made import find_checkpoint, insert_checkpoint, insert_version
 from tailor.store.records import (
     Checkpoint,
     ClaimPhase,
-    EventType,
     Job,
-    JobPhase,
     JsonObject,
-    Level,
     Save,
     Version,
-    to_record,
 )
-from tailor.store.tables import checkpoints, jobs, saves, versions
+from tailor.store.saves import Saves
 from tailor.store.weights import Weights
 
-Wanted = Literal["run", "pause", "stop"]
 
-
-class LeaseLost(TailorError):
-    """Somebody else has the job, or it was cancelled: write nothing more, delete your own leftovers, stop."""
-
-    default_code = "lease_lost"
-
-
-class Lease:
+class Lease(Journal):
     """A claimed job. Every writing method raises LeaseLost once the job is no longer ours.
 
     Every write also counts as a sign of life. Use it as a context manager: leaving it frees the lock, so
@@ -67,7 +51,8 @@ class Lease:
         self._blobs = blobs
         self._weights = weights
         self._home = home
-        self._lock = lock
+        super().__init__(Fence(database=database, job=job, lock=lock))
+        self._saves = Saves(database=database, fence=self._fence)
         self.phase = phase
         """What was claimed: `validate` or `train`."""
         self.job_id = job.id
@@ -82,13 +67,6 @@ class Lease:
         """The job as it is now."""
         with self._database.read() as connection:
             return find_job(connection, self.tenant, self.job_id)
-
-    def wanted(self) -> Wanted:
-        """What to do next: go on, save and pause, or stop at once because the job is no longer ours."""
-        query = select(jobs.c.wanted).where(*self._mine())
-        with self._database.read() as connection:
-            found: Wanted | None = connection.scalar(query)
-        return found or "stop"
 
     def open_training(self) -> BinaryIO:
         """The training file's bytes as they were when the job was made; raises Corrupt if they changed."""
@@ -108,110 +86,17 @@ class Lease:
 
     def saves(self) -> tuple[Save, ...]:
         """Recorded saves, newest first: go on from the first whose directory verifies."""
-        query = (
-            select(saves)
-            .where(saves.c.tenant == self.tenant, saves.c.job_id == self.job_id)
-            .order_by(saves.c.step.desc())
-        )
-        with self._database.read() as connection:
-            return tuple(to_record(Save, dict(row)) for row in connection.execute(query).mappings())
+        return self._saves.list()
 
-    # Writing on the way
-
-    def heartbeat(
-        self,
-        *,
-        step: int | None = None,
-        total_steps: int | None = None,
-        phase: JobPhase | None = None,
-        estimated_finish: int | None = None,
-    ) -> Wanted:
-        """Say that the work goes on, and how far it is; what to do next (`run` or `pause`).
-
-        Call it from the work itself, about every 5 s, never from a side thread: a hung worker must fall
-        silent. What is None stays as it was; `estimated_finish` is unix seconds.
-        """
-        given = {
-            "step": step,
-            "total_steps": total_steps,
-            "phase": phase,
-            "estimated_finish": estimated_finish,
-        }
-        values = {name: value for name, value in given.items() if value is not None}
-        with self._writing(**values) as connection:
-            found: Wanted = connection.execute(select(jobs.c.wanted).where(*self._mine())).scalar_one()
-            return found
-
-    def add_event(
-        self,
-        message: str,
-        *,
-        level: Level = "info",
-        data: JsonObject | None = None,
-        type: EventType = "message",
-        once_key: str | None = None,
-    ) -> bool:
-        """Append to the job's log. With `once_key` a second call writes nothing and returns False."""
-        with self._writing() as connection:
-            return self._write_event(
-                connection, message, level=level, data=data, type=type, once_key=once_key
-            )
-
-    def add_metrics(self, *, step: int, data: JsonObject, message: str) -> bool:
-        """Log a step's figures and move the job's step; a step done again logs nothing and returns False."""
-        return self.add_all_metrics([(step, data, message)]) == 1
-
-    def add_all_metrics(self, rows: Sequence[tuple[int, JsonObject, str]]) -> int:
-        """The same for several steps at once, in one transaction; how many of them were new."""
-        with self._writing(step=rows[-1][0]) as connection:
-            return sum(
-                self._write_event(connection, message, type="metrics", data=data, once_key=f"metrics:{step}")
-                for step, data, message in rows
-            )
-
-    def resolve(
-        self,
-        hyperparameters: JsonObject,
-        *,
-        method: JsonObject | None = None,
-        total_steps: int | None = None,
-    ) -> None:
-        """Replace `"auto"` by what it came to."""
-        values: dict[str, Any] = {"hyperparameters": hyperparameters}
-        if method is not None:
-            values["method"] = method
-        if total_steps is not None:
-            values["total_steps"] = total_steps
-        with self._writing(**values):
-            pass
+    # Writing on the way: the log and the figures are the Journal's
 
     def add_save(self, *, step: int, directory: str) -> None:
         """Record that `self.directory / directory` holds everything needed to go on from `step`."""
-        with self._writing(saved_step=step) as connection:
-            connection.execute(
-                saves.delete().where(
-                    saves.c.tenant == self.tenant, saves.c.job_id == self.job_id, saves.c.step == step
-                )
-            )
-            values = {"job_id": self.job_id, "step": step, "tenant": self.tenant}
-            connection.execute(saves.insert().values(**values, directory=directory, token=self.token))
+        self._saves.add(step=step, directory=directory)
 
     def prune_saves(self, *, keep: int = 2) -> None:
         """Delete all but the newest `keep` saves (at least 2) and directories that no save names."""
-        kept, dropped = self.saves()[: max(keep, 2)], self.saves()[max(keep, 2) :]
-        with self._writing() as connection:
-            for save in dropped:
-                connection.execute(
-                    saves.delete().where(
-                        saves.c.tenant == self.tenant,
-                        saves.c.job_id == self.job_id,
-                        saves.c.step == save.step,
-                    )
-                )
-        names = {save.directory for save in kept}
-        for path in self.directory.glob("step-*"):
-            if path.name not in names:
-                remove_directory(path)
+        self._saves.prune(self.directory, keep=keep)
 
     def add_checkpoint(
         self,
@@ -237,20 +122,14 @@ class Lease:
             digest=digest,
             metrics=metrics,
         )
-        with self._publishing(digest), self._writing() as connection:
-            earlier = select(checkpoints).where(
-                checkpoints.c.tenant == self.tenant,
-                checkpoints.c.job_id == self.job_id,
-                checkpoints.c.step == step,
-            )
-            row = connection.execute(earlier).mappings().one_or_none()
-            if row is not None:
-                return to_record(Checkpoint, dict(row))
-            values = {field: getattr(new, field) for field in new.__dataclass_fields__}
-            connection.execute(checkpoints.insert().values(**values, tenant=self.tenant))
-            self._insert_version(connection, version, place=f"step-{step}")
+        with self._weights.holding(digest), self._fence.writing() as connection:
+            earlier = find_checkpoint(connection, self._fence, step)
+            if earlier is not None:
+                return earlier
+            insert_checkpoint(connection, self._fence, new)
+            insert_version(connection, self._fence, version, place=f"step-{step}")
             if message is not None:
-                self._write_event(connection, message, once_key=f"checkpoint:{step}")
+                self._fence.write_event(connection, message, once_key=f"checkpoint:{step}")
         return new
 
     # Endings: each frees the job and closes the lease
@@ -265,8 +144,8 @@ class Lease:
         values: dict[str, Any] = {"status": "queued", "phase": "queued", "attempts": 0}
         if hyperparameters is not None:
             values["hyperparameters"] = hyperparameters
-        with self._ending(**values) as connection:
-            self._write_event(connection, message, once_key="validated")
+        with self._fence.ending(**values) as connection:
+            self._fence.write_event(connection, message, once_key="validated")
         return self.job
 
     def publish(self, version: Version, *, result_file_id: str | None, trained_tokens: int) -> Job:
@@ -284,13 +163,13 @@ class Lease:
             "step": version.step,
         }
         reach("before_publish")
-        with self._publishing(version.digest), self._ending(**values) as connection:
-            self._insert_version(connection, version, place="final")
+        with self._weights.holding(version.digest), self._fence.ending(**values) as connection:
+            insert_version(connection, self._fence, version, place="final")
             for message in (
                 f"New fine-tuned model created: {version.id}",
                 "The job has successfully completed",
             ):
-                self._write_event(connection, message)
+                self._fence.write_event(connection, message)
             reach("before_publish_commit")
         reach("after_publish_commit")
         return self.job
@@ -306,8 +185,8 @@ class Lease:
         if problems is not None:
             error["problems"] = problems
         values = {"status": "failed", "error": error, "finished_at": int(time.time())}
-        with self._ending(**values) as connection:
-            self._write_event(connection, message, level="error")
+        with self._fence.ending(**values) as connection:
+            self._fence.write_event(connection, message, level="error")
         return self.job
 
     def pause(self, reason: str | None = None, *, message: str = "Job paused") -> Job:
@@ -320,20 +199,39 @@ class Lease:
             "resume_status": self._waiting_status(),
             "pause_reason": reason,
         }
-        with self._ending(**values) as connection:
-            self._write_event(connection, message, level="info" if reason is None else "warn")
+        with self._fence.ending(**values) as connection:
+            self._fence.write_event(connection, message, level="info" if reason is None else "warn")
         return self.job
 
     def release(self) -> Job:
         """Give the job back unfinished, to be claimed again (a shutdown, not a crash)."""
         status = self._waiting_status()
-        with self._ending(status=status, phase="queued" if status == "queued" else "validating"):
+        with self._fence.ending(status=status, phase="queued" if status == "queued" else "validating"):
             pass
         return self.job
 
+    def release_smaller(self) -> bool:
+        """Out of memory: give the job back, to go on with half as many tokens at a time.
+
+        False, and nothing changed, when that could not help.
+        """
+        job = self.job
+        smaller = half_of(job)
+        if smaller is None:
+            return False
+        with self._fence.ending(status="queued", phase="queued", max_microbatch_tokens=smaller) as connection:
+            self._fence.write_event(
+                connection,
+                "Memory ran out; the job goes on from its last checkpoint "
+                f"with {smaller} tokens at a time instead of {job.max_microbatch_tokens}",
+                level="warn",
+                data={"recovery": True},
+            )
+        return True
+
     def close(self) -> None:
         """Free the lock. An unfinished job is then as good as crashed: the reaper requeues it."""
-        self._lock.release(remove=False)
+        self._fence.release()
 
     def __enter__(self) -> Lease:
         return self
@@ -342,47 +240,6 @@ class Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    # Inside
-
-    def _mine(self) -> tuple[Any, ...]:
-        return (
-            jobs.c.tenant == self.tenant,
-            jobs.c.id == self.job_id,
-            jobs.c.token == self.token,
-            jobs.c.owner.is_not(None),
-        )
-
-    @contextmanager
-    def _writing(self, **values: Any) -> Iterator[Connection]:
-        """One transaction that begins by touching our own row: if that row is gone, so is the lease."""
-        with self._database.write() as connection:
-            touched = jobs.update().where(*self._mine()).values(hb=jobs.c.hb + 1, **values)
-            if connection.execute(touched).rowcount != 1:
-                raise LeaseLost(f"The lease {self.token} on job {self.job_id} is no longer held.")
-            yield connection
-
-    @contextmanager
-    def _ending(self, **values: Any) -> Iterator[Connection]:
-        with self._writing(owner=None, wanted="run", estimated_finish=None, **values) as connection:
-            yield connection
-        self._lock.release(remove=True)
-
-    @contextmanager
-    def _publishing(self, digest: str) -> Iterator[None]:
-        with ExitStack() as stack:
-            stack.enter_context(self._weights.guard())
-            if not self._weights.has(digest):
-                raise Corrupt(f"The weights {digest[:12]} are not in the store.")
-            yield
-
-    def _insert_version(self, connection: Connection, version: Version, *, place: str) -> None:
-        ours = replace(version, tenant=self.tenant, job_id=self.job_id)
-        values = {field: getattr(ours, field) for field in ours.__dataclass_fields__}
-        connection.execute(versions.insert().values(**values, place=place))
-
-    def _write_event(self, connection: Connection, message: str, **more: Any) -> bool:
-        return write_event(connection, tenant=self.tenant, job_id=self.job_id, message=message, **more)
 
     def _waiting_status(self) -> str:
         return "queued" if self.phase == "train" else "validating_files"

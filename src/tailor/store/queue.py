@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from sqlalchemy import Connection, func, select
 
 from tailor.store.atomic import remove_directory, sweep_leftovers
 from tailor.store.blobs import Blobs
+from tailor.store.crashes import Ending
 from tailor.store.database import Database
 from tailor.store.jobs import find_job, resume_job
 from tailor.store.lease import Lease
@@ -98,12 +100,14 @@ class Queue:
             rows = connection.execute(query, execution_options=ACROSS_TENANTS).mappings()
             return tuple(to_record(Job, dict(row)) for row in rows)
 
-    def reap(self) -> tuple[Job, ...]:
+    def reap(self, ending_of: Callable[[str], Ending] = lambda owner: "crashed") -> tuple[Job, ...]:
         """Take back the jobs of dead workers; they go on from their last save. Call it every second.
 
-        One thread only: what it remembers between calls tells a silent worker from a slow one.
+        `ending_of` tells how a worker died, by the name it claimed with; it decides whether the next attempt
+        is a smaller one. One thread only: what is remembered between calls tells a silent worker from a slow
+        one.
         """
-        return self._reaper.reap()
+        return self._reaper.reap(ending_of)
 
     def resume_paused(self, reason: str) -> tuple[Job, ...]:
         """Resume every job that was paused for `reason` (such as `disk_full`, once there is room)."""

@@ -6,19 +6,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import select
 
+from tailor.store.crashes import Ending, fate_of
 from tailor.store.database import Database
 from tailor.store.events import write_event
 from tailor.store.jobs import find_job
 from tailor.store.locks import FileLock
-from tailor.store.records import Job, Level
+from tailor.store.records import Job, to_record
 from tailor.store.tables import ACROSS_TENANTS, jobs
 
 SILENCE_SECONDS = 30.0
-MAX_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,9 +40,13 @@ class Reaper:
         self._clock = clock
         self._signs: dict[str, _Sign] = {}
 
-    def reap(self) -> tuple[Job, ...]:
-        """The jobs just taken from dead or silent holders, as they are now."""
-        query = select(jobs.c.id, jobs.c.tenant, jobs.c.token, jobs.c.hb).where(jobs.c.owner.is_not(None))
+    def reap(self, ending_of: Callable[[str], Ending] = lambda owner: "crashed") -> tuple[Job, ...]:
+        """The jobs just taken from dead or silent holders, as they are now.
+
+        `ending_of` is asked how a dead owner came to its end.
+        """
+        columns = (jobs.c.id, jobs.c.tenant, jobs.c.token, jobs.c.hb, jobs.c.owner)
+        query = select(*columns).where(jobs.c.owner.is_not(None))
         with self._database.read() as connection:
             held = connection.execute(query, execution_options=ACROSS_TENANTS).all()
         self._signs = {row.id: self._sign(row.id, row.token, row.hb) for row in held}
@@ -51,7 +54,8 @@ class Reaper:
         for row in held:
             lock = FileLock.try_acquire(lock_path(self._home, row.id, row.token), create=False)
             if lock is not None or self._is_silent(row.id):
-                job = self._take(row.tenant, row.id, row.token)
+                ending = ending_of(row.owner) if lock is not None else "crashed"
+                job = self._take(row.tenant, row.id, row.token, ending)
                 taken += [] if job is None else [job]
             if lock is not None:
                 lock.release(remove=True)
@@ -66,7 +70,7 @@ class Reaper:
     def _is_silent(self, job_id: str) -> bool:
         return self._clock() - self._signs[job_id].first_seen >= SILENCE_SECONDS
 
-    def _take(self, tenant: str, job_id: str, token: int) -> Job | None:
+    def _take(self, tenant: str, job_id: str, token: int, ending: Ending = "crashed") -> Job | None:
         """Fence the holder and decide what becomes of the job; None if it changed hands meanwhile."""
         held = (jobs.c.tenant == tenant, jobs.c.id == job_id, jobs.c.token == token)
         with self._database.write() as connection:
@@ -74,36 +78,13 @@ class Reaper:
             row = connection.execute(query).mappings().one_or_none()
             if row is None:
                 return None
-            values, message, level = _next(dict(row))
+            fate = fate_of(to_record(Job, dict(row)), attempt_step=row["attempt_step"], ending=ending)
             freed = {"token": token + 1, "owner": None, "wanted": "run", "estimated_finish": None}
-            connection.execute(jobs.update().where(*held).values(**freed, **values))
-            write_event(connection, tenant=tenant, job_id=job_id, message=message, level=level)
+            connection.execute(jobs.update().where(*held).values(**freed, **fate.values))
+            write_event(connection, tenant=tenant, job_id=job_id, message=fate.message, level=fate.level)
             return find_job(connection, tenant, job_id)
 
 
 def lock_path(home: Path, job_id: str, token: int) -> Path:
     """The file whose lock says that this lease's holder lives."""
     return home / "locks" / f"{job_id}-{token}.lock"
-
-
-def _next(row: dict[str, Any]) -> tuple[dict[str, Any], str, Level]:
-    """What becomes of a job whose holder is gone: its new values, and what the log says."""
-    waiting = "queued" if row["status"] == "running" else "validating_files"
-    attempts = 0 if row["saved_step"] > row["attempt_step"] else row["attempts"] + 1
-    if attempts >= MAX_ATTEMPTS:
-        message = (
-            f"The worker stopped unexpectedly {attempts} times in a row without getting past "
-            f"step {row['saved_step']}."
-        )
-        error = {"code": "worker_crashed", "message": message, "param": None}
-        ended = {"status": "failed", "error": error, "finished_at": int(time.time()), "attempts": attempts}
-        return ended, message, "error"
-    if row["wanted"] == "pause":
-        paused = {"status": "paused", "resume_status": waiting, "attempts": attempts}
-        return paused, "The worker stopped unexpectedly while pausing; the job is paused.", "warn"
-    phase = "queued" if waiting == "queued" else "validating"
-    return (
-        {"status": waiting, "phase": phase, "attempts": attempts},
-        "The worker stopped unexpectedly; the job goes on from its last checkpoint",
-        "warn",
-    )

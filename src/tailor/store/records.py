@@ -118,8 +118,10 @@ class Job:
     wanted: Literal["run", "pause"]
     """What the holder should do next."""
     attempts: int
-    """Crashes in a row without progress."""
+    """Crashes in a row without progress, since the micro-batch was last made smaller."""
     pause_reason: str | None
+    max_microbatch_tokens: int | None = None
+    """Tokens computed at a time; fewer after memory ran out. None before the first training."""
 
     @property
     def is_terminal(self) -> bool:

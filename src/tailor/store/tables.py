@@ -103,6 +103,7 @@ jobs = Table(
     Column("attempts", BigInteger, nullable=False),
     Column("attempt_step", BigInteger, nullable=False),
     Column("pause_reason", Text),
+    Column("max_microbatch_tokens", BigInteger),
     Column("idempotency_key", Text),
     Column("spec_sha256", Text, nullable=False),
     UniqueConstraint("tenant", "idempotency_key"),

@@ -7,10 +7,17 @@ import json
 import os
 import re
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from tailor.store.atomic import read_manifest, remove_directory, sync_directory, verify_directory
+from tailor.store.atomic import (
+    Corrupt,
+    read_manifest,
+    remove_directory,
+    sync_directory,
+    verify_directory,
+)
 from tailor.store.locks import exclusive
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -60,6 +67,14 @@ class Weights:
     def guard(self) -> AbstractContextManager[None]:
         """Held while weights and the row that names them come or go together."""
         return exclusive(self._lock)
+
+    @contextmanager
+    def holding(self, digest: str) -> Iterator[None]:
+        """The guard, with these weights known to be here; raises Corrupt if they are not."""
+        with self.guard():
+            if not self.has(digest):
+                raise Corrupt(f"The weights {digest[:12]} are not in the store.")
+            yield
 
     def remove(self, digest: str) -> None:
         """Delete the weights with this digest, if they are here."""

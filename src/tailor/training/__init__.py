@@ -13,7 +13,10 @@ from tailor.training.loop import (
     train,
 )
 from tailor.training.objective import ExampleScore, score
-from tailor.training.recipe import DatasetFacts, Recipe, Wanted
+from tailor.training.preferences import TokenizedPair, mean_log_likelihoods, tokenize_preferences
+from tailor.training.recipe import DatasetFacts, Recipe
+from tailor.training.texts import tokenize_texts
+from tailor.training.wanted import Wanted
 
 __all__ = [
     "DatasetFacts",
@@ -27,13 +30,17 @@ __all__ = [
     "StepResult",
     "Tokenized",
     "TokenizedExample",
+    "TokenizedPair",
     "Update",
     "Wanted",
     "load_checkpoint",
     "make_deterministic",
+    "mean_log_likelihoods",
     "save_checkpoint",
     "score",
     "software",
     "tokenize",
+    "tokenize_preferences",
+    "tokenize_texts",
     "train",
 ]

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -23,11 +23,13 @@ from tailor.models import (
     save_adapter,
     save_full,
 )
-from tailor.training.batches import TokenizedExample, microbatches_of, pack, shards_of
-from tailor.training.objective import supervised_losses
+from tailor.training.batches import Trainable, microbatches_of, shards_of
+from tailor.training.objective import Figures, LikelihoodObjective, Objective
+from tailor.training.optimizers import make_optimizers
+from tailor.training.output import is_packed
+from tailor.training.preferences import PreferenceObjective
 from tailor.training.recipe import Recipe
-
-Gradients = list[Tensor]
+from tailor.training.shards import Gradients, ShardResult, added, shard_results, tree_sum
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +48,9 @@ class StepResult:
     gradient_norm: float
     """Global norm before clipping."""
 
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """Further means that the objective reports."""
+
     @property
     def is_finite(self) -> bool:
         """Whether loss and gradient are usable."""
@@ -63,15 +68,12 @@ class Learner:
             name: torch.nn.Parameter(parameter.detach().to(torch.float32, copy=True))
             for name, parameter in self.parameters.items()
         }
-        self.optimizer = torch.optim.AdamW(
-            self.masters.values(),
-            lr=recipe.learning_rate,
-            betas=(recipe.beta1, recipe.beta2),
-            weight_decay=recipe.weight_decay,
-            foreach=True,
-        )
+        self.optimizers = make_optimizers(self.masters, recipe, tables=_tables(loaded, self.parameters))
         self.gradients: Gradients = []
         """Of the last `forward_backward`, in the order of `parameters`; gone after `step`."""
+        self.objective: Objective = (
+            PreferenceObjective(recipe) if recipe.method == "dpo" else LikelihoodObjective()
+        )
         self._dropouts = [m for name, m in loaded.model.named_modules() if "lora_dropout" in name]
 
     @classmethod
@@ -93,12 +95,18 @@ class Learner:
         return cls(loaded, recipe, base=base)
 
     def forward_backward(
-        self, examples: Sequence[TokenizedExample], *, step: int, max_microbatch_tokens: int | None = None
+        self,
+        examples: Sequence[Trainable],
+        *,
+        step: int,
+        max_microbatch_tokens: int | None = None,
+        on_microbatch: Callable[[], None] | None = None,
     ) -> StepResult:
         """Loss and gradient of one optimiser step.
 
         The gradient is that of the mean loss over the whole step. Each shard's gradient is computed by
-        itself; shards are summed in a tree that depends on their number alone.
+        itself; shards are summed in a tree that depends on their number alone. `on_microbatch` is called
+        before each micro-batch; what it raises ends the step, which then can be done again.
 
         Raises:
             torch.OutOfMemoryError: try again with a smaller `max_microbatch_tokens`; the result is the same
@@ -106,38 +114,86 @@ class Learner:
         """
         self._set_dropout(True)
         try:
-            return self._gradient_of(examples, step, max_microbatch_tokens)
+            return self._gradient_of(examples, step, max_microbatch_tokens, on_microbatch)
         finally:
             self._set_dropout(False)
 
+    def measure_reference(self, items: Sequence[Trainable]) -> None:
+        """Let the objective look at the model as it is before its first step: call it before `load_state`."""
+        self.objective.prepare(self.loaded, items, max_tokens=self.recipe.max_microbatch_tokens)
+
+    def evaluate(
+        self, items: Sequence[Trainable], *, on_microbatch: Callable[[], None] | None = None
+    ) -> Figures:
+        """The objective over items, without training on them."""
+        total = Figures()
+        by_length = sorted(items, key=lambda item: item.num_tokens)
+        room, share = self.recipe.max_microbatch_tokens, is_packed(self.loaded)
+        with torch.no_grad():
+            for group in microbatches_of(by_length, room, share=share):
+                if on_microbatch is not None:
+                    on_microbatch()
+                total += self.objective.part(self.loaded, group).figures
+        return total
+
     def _gradient_of(
-        self, examples: Sequence[TokenizedExample], step: int, max_microbatch_tokens: int | None
+        self,
+        examples: Sequence[Trainable],
+        step: int,
+        max_microbatch_tokens: int | None,
+        on_microbatch: Callable[[], None] | None,
     ) -> StepResult:
         total_weight = sum(example.total_weight for example in examples)
         room = max_microbatch_tokens or self.recipe.max_microbatch_tokens
-        sums: list[tuple[int, Gradients]] = []
-        loss_sum, num_right, num_targets = 0.0, 0, 0
-        for index, shard in enumerate(shards_of(examples, self.recipe.shard_size)):
-            gradients: Gradients = []
-            for micro, group in enumerate(microbatches_of(shard, room)):
-                torch.manual_seed(_seed_of(self.recipe.seed, step, index, micro))
-                losses = supervised_losses(self.loaded, pack(group))
-                _accumulate(gradients, self._backward(losses.total / total_weight))
-                loss_sum += float(losses.total.detach())
-                num_right += int(losses.is_right_N.sum())
-                num_targets += len(losses.is_right_N)
-            _push(sums, gradients)
-        while len(sums) > 1:
-            (_, right), (level, left) = sums.pop(), sums.pop()
-            sums.append((level, _added(left, right)))
-        self.gradients = sums[0][1]
+
+        def compute(index: int, shard: Sequence[Trainable]) -> ShardResult:
+            seed = (self.recipe.seed, step, index)
+            groups = microbatches_of(shard, room, share=is_packed(self.loaded))
+            return self._gradient_of_shard(groups, seed, total_weight, on_microbatch)
+
+        shards = shards_of(examples, self.recipe.shard_size)
+        total = Figures()
+
+        def gradients() -> Iterator[Gradients]:
+            nonlocal total
+            for result in shard_results(compute, shards, num_workers=self._num_workers(len(shards))):
+                total += result.figures
+                yield result.gradients
+
+        self.gradients = tree_sum(gradients())
         norm = torch.nn.utils.get_total_norm(self.gradients)
         return StepResult(
-            loss=loss_sum / total_weight,
-            accuracy=num_right / num_targets,
+            loss=total.loss_sum / total_weight,
+            accuracy=total.num_right / total.num_targets,
+            figures={name: value / total_weight for name, value in total.more.items()},
             num_tokens=sum(example.num_tokens for example in examples),
             gradient_norm=float(norm),
         )
+
+    def _gradient_of_shard(
+        self,
+        groups: Sequence[Sequence[Trainable]],
+        seed: tuple[int, ...],
+        total_weight: float,
+        on_microbatch: Callable[[], None] | None,
+    ) -> ShardResult:
+        gradients: Gradients = []
+        total = Figures()
+        for micro, group in enumerate(groups):
+            if on_microbatch is not None:
+                on_microbatch()
+            if self._dropouts:
+                torch.manual_seed(_seed_of(*seed, micro))
+            part = self.objective.part(self.loaded, group)
+            gradients = added(gradients, self._backward(part.total / total_weight))
+            total += part.figures
+        return ShardResult(gradients=gradients, figures=total)
+
+    def _num_workers(self, num_shards: int) -> int:
+        """Shards computed side by side; one where they would share a random state, or there are too few."""
+        num_threads = torch.get_num_threads()
+        is_alone = self.loaded.model.device.type != "cpu" or self.recipe.dropout > 0
+        return 1 if is_alone or num_shards < num_threads else num_threads
 
     def step(self, learning_rate: float, *, gradient_norm: float) -> None:
         """Clip the gradient and move the weights."""
@@ -146,10 +202,11 @@ class Learner:
             torch._foreach_mul_(self.gradients, scale)
         for master, gradient in zip(self.masters.values(), self.gradients, strict=True):
             master.grad = gradient
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         self.gradients = []
         self._publish_masters()
 
@@ -175,23 +232,23 @@ class Learner:
         """Trainable weights and optimiser state by name, all that a checkpoint must hold besides counters."""
         state = {f"weight/{name}": master.detach() for name, master in self.masters.items()}
         for name, master in self.masters.items():
-            for key, value in self.optimizer.state.get(master, {}).items():
-                state[f"optimizer/{key}/{name}"] = value
+            for optimizer in self.optimizers:
+                for key, value in optimizer.state.get(master, {}).items():
+                    state[f"optimizer/{key}/{name}"] = value
         return state
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Go on from what `state` returned."""
-        optimizer: dict[Tensor, dict[str, Tensor]] = {}
         for name, master in self.masters.items():
             with torch.no_grad():
                 master.copy_(state[f"weight/{name}"])
-            optimizer[master] = {
-                key.split("/", 2)[1]: value.clone()
-                for key, value in state.items()
-                if key.startswith("optimizer/") and key.split("/", 2)[2] == name
-            }
-        self.optimizer.state.clear()
-        self.optimizer.state.update({master: values for master, values in optimizer.items() if values})
+        names = {id(master): name for name, master in self.masters.items()}
+        for optimizer in self.optimizers:
+            optimizer.state.clear()
+            for group in optimizer.param_groups:
+                for master in group["params"]:
+                    if kept := _kept(state, names[id(master)]):
+                        optimizer.state[master] = kept
         self._publish_masters()
 
     def _backward(self, loss: Tensor) -> Gradients:
@@ -208,25 +265,16 @@ class Learner:
             parameter.copy_(self.masters[name])
 
 
-def _accumulate(total: Gradients, more: Gradients) -> None:
-    if total:
-        torch._foreach_add_(total, more)
-    else:
-        total.extend(more)
+def _tables(loaded: LoadedModel, parameters: Mapping[str, Tensor]) -> frozenset[str]:
+    """Names of the trained token tables: embedding and output layer."""
+    ends = (loaded.model.get_input_embeddings().weight, loaded.head.weight)
+    return frozenset(name for name, each in parameters.items() if any(each is end for end in ends))
 
 
-def _added(left: Gradients, right: Gradients) -> Gradients:
-    torch._foreach_add_(left, right)
-    return left
-
-
-def _push(sums: list[tuple[int, Gradients]], gradients: Gradients) -> None:
-    """Add a shard to a binary counter of partial sums: memory grows with the logarithm of the shards."""
-    level = 0
-    while sums and sums[-1][0] == level:
-        gradients = _added(sums.pop()[1], gradients)
-        level += 1
-    sums.append((level, gradients))
+def _kept(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """What an optimiser remembers of a weight."""
+    parts = (key.split("/", 2) for key in state if key.startswith("optimizer/"))
+    return {key: state[f"optimizer/{key}/{name}"].clone() for _, key, owner in parts if owner == name}
 
 
 def _seed_of(*parts: int) -> int:

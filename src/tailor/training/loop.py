@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import torch
 
 from tailor.errors import InvalidRequest
-from tailor.training.batches import DataOrder, TokenizedExample, epoch_order
+from tailor.training.batches import DataOrder, Trainable, epoch_order
 from tailor.training.learner import Learner, StepResult
-from tailor.training.objective import score
 from tailor.training.selfcheck import packing_is_exact, switch_to_plain
 
 _VALIDATE_EVERY_STEPS = 10
@@ -80,6 +79,8 @@ class StepMetrics:
     valid_mean_token_accuracy: float | None = None
     full_valid_loss: float | None = None
     full_valid_mean_token_accuracy: float | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """What else the objective measures of the step."""
     progress: Progress = field(default_factory=Progress)
 
     def to_dict(self) -> dict[str, Any]:
@@ -95,7 +96,8 @@ class StepMetrics:
             "full_valid_mean_token_accuracy",
         )
         values = {name: getattr(self, name) for name in names}
-        return {name: value for name, value in values.items() if value is not None}
+        more = {f"train_{name}": value for name, value in self.figures.items()}
+        return {name: value for name, value in values.items() if value is not None} | more
 
     @property
     def message(self) -> str:
@@ -110,7 +112,7 @@ class StepMetrics:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpochEnd:
-    """All examples were seen once more; comes after the StepMetrics of the epoch's last step."""
+    """All examples were seen once more, or the last step is done; comes after that step's StepMetrics."""
 
     epoch: int
     """Counted from 1."""
@@ -133,15 +135,18 @@ Update = StepMetrics | EpochEnd | Note
 
 def train(
     learner: Learner,
-    training: Sequence[TokenizedExample],
+    training: Sequence[Trainable],
     *,
-    validation: Sequence[TokenizedExample] = (),
+    validation: Sequence[Trainable] = (),
     progress: Progress | None = None,
+    on_microbatch: Callable[[], None] | None = None,
 ) -> Iterator[Update]:
     """Train from `progress` to the end of the recipe.
 
     Stop between two updates whenever you like: with the learner's state and the last update's `progress`
     another call goes on to the same bytes. Checkpoint at a StepMetrics, or at the EpochEnd that follows it.
+    `on_microbatch` is called before each micro-batch, of training and of validation; raising there stops at
+    once, and the unfinished step is lost.
 
     Raises:
         InvalidRequest: three steps in a row had a loss or gradient that is not finite (`non_finite_loss`).
@@ -155,7 +160,7 @@ def train(
     yield from notes
     for step in range(progress.step, recipe.num_steps):
         examples = order.examples_of(step)
-        result, progress, notes = _forward_backward(learner, examples, step, progress)
+        result, progress, notes = _forward_backward(learner, examples, step, progress, on_microbatch)
         yield from notes
         if not result.is_finite:
             progress = _skipped(progress, examples, step)
@@ -182,10 +187,11 @@ def train(
                 learning_rate=rate,
                 num_tokens=result.num_tokens,
                 gradient_norm=result.gradient_norm,
-                **_validated(learner, validation, sample, order, step),
+                figures=result.figures,
+                **_validated(learner, validation, sample, order, step, on_microbatch),
                 progress=progress,
             )
-        if order.ends_epoch(step):
+        if order.ends_epoch(step) or step + 1 == recipe.num_steps:
             yield EpochEnd(epoch=order.epoch_of(step) + 1, step=step + 1, progress=progress)
 
 
@@ -197,11 +203,14 @@ def make_deterministic(num_threads: int) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def _checked(learner: Learner, order: DataOrder, progress: Progress) -> tuple[Progress, list[Note]]:
+def _checked(
+    learner: Learner, order: DataOrder[Trainable], progress: Progress
+) -> tuple[Progress, list[Note]]:
     """Self-check once per run; a resumed run keeps the verdict it has."""
     notes = []
     if progress.is_packed is None:
-        is_exact = packing_is_exact(learner.loaded, order.examples_of(0)[:_CHECK_SIZE])
+        sequences = [each for item in order.examples_of(0)[:_CHECK_SIZE] for each in item.sequences]
+        is_exact = packing_is_exact(learner.loaded, sequences[: _CHECK_SIZE + 1])
         progress = replace(progress, is_packed=is_exact)
         if not is_exact:
             notes.append(
@@ -218,14 +227,20 @@ def _checked(learner: Learner, order: DataOrder, progress: Progress) -> tuple[Pr
 
 
 def _forward_backward(
-    learner: Learner, examples: Sequence[TokenizedExample], step: int, progress: Progress
+    learner: Learner,
+    examples: Sequence[Trainable],
+    step: int,
+    progress: Progress,
+    on_microbatch: Callable[[], None] | None,
 ) -> tuple[StepResult, Progress, list[Note]]:
     """Gradient of a step; out of memory: the same step again in halves, for the rest of the run."""
     notes: list[Note] = []
     room = progress.max_microbatch_tokens or learner.recipe.max_microbatch_tokens
     while True:
         try:
-            result = learner.forward_backward(examples, step=step, max_microbatch_tokens=room)
+            result = learner.forward_backward(
+                examples, step=step, max_microbatch_tokens=room, on_microbatch=on_microbatch
+            )
             return result, progress, notes
         except torch.OutOfMemoryError:
             if room <= _MIN_MICROBATCH_TOKENS:
@@ -236,7 +251,7 @@ def _forward_backward(
             notes.append(Note(level="warn", step=step + 1, message=message))
 
 
-def _skipped(progress: Progress, examples: Sequence[TokenizedExample], step: int) -> Progress:
+def _skipped(progress: Progress, examples: Sequence[Trainable], step: int) -> Progress:
     progress = replace(
         progress,
         step=step + 1,
@@ -257,25 +272,30 @@ def _skipped(progress: Progress, examples: Sequence[TokenizedExample], step: int
 
 def _validated(
     learner: Learner,
-    validation: Sequence[TokenizedExample],
-    sample: Sequence[TokenizedExample],
-    order: DataOrder,
+    validation: Sequence[Trainable],
+    sample: Sequence[Trainable],
+    order: DataOrder[Trainable],
     step: int,
+    on_microbatch: Callable[[], None] | None,
 ) -> dict[str, Any]:
     """Validation figures due after a step: a small sample now and then, everything at an epoch's end."""
     figures: dict[str, Any] = {}
     if validation and (step + 1) % _VALIDATE_EVERY_STEPS == 0:
-        figures |= _means(learner, sample, "valid")
-    if validation and order.ends_epoch(step):
-        figures |= _means(learner, validation, "full_valid")
+        figures |= _means(learner, sample, "valid", on_microbatch)
+    if validation and (order.ends_epoch(step) or step + 1 == learner.recipe.num_steps):
+        figures |= _means(learner, validation, "full_valid", on_microbatch)
     return figures
 
 
-def _means(learner: Learner, examples: Sequence[TokenizedExample], prefix: str) -> dict[str, float]:
-    scores = score(learner.loaded, examples)
+def _means(
+    learner: Learner,
+    examples: Sequence[Trainable],
+    prefix: str,
+    on_microbatch: Callable[[], None] | None,
+) -> dict[str, float]:
+    figures = learner.evaluate(examples, on_microbatch=on_microbatch)
     weight = sum(example.total_weight for example in examples)
-    num_targets = sum(entry.num_tokens for entry in scores)
     return {
-        f"{prefix}_loss": sum(entry.loss_sum for entry in scores) / weight,
-        f"{prefix}_mean_token_accuracy": sum(entry.num_correct for entry in scores) / num_targets,
+        f"{prefix}_loss": figures.loss_sum / weight,
+        f"{prefix}_mean_token_accuracy": figures.num_right / figures.num_targets,
     }

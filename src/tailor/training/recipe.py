@@ -1,6 +1,6 @@
 """The recipe: every number that changes the resulting weights, resolved before training starts.
 
-The wire allows "auto" and absent values (`Wanted`); a `Recipe` holds neither.
+The wire allows "auto" and absent values (`wanted.Wanted`); a `Recipe` holds neither.
 """
 
 from __future__ import annotations
@@ -11,89 +11,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tailor.errors import InvalidRequest
 from tailor.models.adapters import LoraShape, is_adapter, read_shape
 from tailor.models.catalogue import BaseFacts
-
-AdapterKind = Literal["lora", "full"]
-
-_HYPERPARAMETERS = ("n_epochs", "batch_size", "learning_rate_multiplier")
-_OPTIONS = (
-    "adapter",
-    "checkpoint_every_steps",
-    "dtype",
-    "learning_rate",
-    "max_context_tokens",
-    "max_grad_norm",
-    "schedule",
-    "warmup_share",
-    "weight_decay",
-)
-_ADAPTER_OPTIONS = ("alpha", "dropout", "rank", "targets", "type")
-_SCHEDULES = ("constant", "cosine", "linear")
-_DTYPES = ("bfloat16", "float32")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Wanted:
-    """What the caller asked for; None where it is left to us."""
-
-    num_epochs: int | None = None
-    batch_size: int | None = None
-    learning_rate_multiplier: float | None = None
-    learning_rate: float | None = None
-    adapter: AdapterKind | None = None
-    rank: int | None = None
-    alpha: float | None = None
-    dropout: float | None = None
-    targets: tuple[str, ...] | None = None
-    dtype: str | None = None
-    schedule: str | None = None
-    warmup_share: float | None = None
-    weight_decay: float | None = None
-    max_grad_norm: float | None = None
-    max_context_tokens: int | None = None
-    checkpoint_every_steps: int | None = None
-
-    @classmethod
-    def parse(
-        cls, hyperparameters: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None
-    ) -> Wanted:
-        """Read `method.supervised.hyperparameters` and the `tailor` object of a request.
-
-        Raises:
-            InvalidRequest: a value outside its bounds (`param` names it), or an unknown option.
-        """
-        asked = _Fields(hyperparameters or {}, "hyperparameters", _HYPERPARAMETERS)
-        ours = _Fields(options or {}, "tailor", _OPTIONS)
-        adapter = _Fields(ours.object("adapter"), "tailor.adapter", _ADAPTER_OPTIONS)
-        kind = adapter.choice("type", ("full", "lora"))
-        if kind == "full" and (extra := adapter.given() - {"type"}):
-            raise InvalidRequest(
-                f"{min(extra)!r} belongs to a LoRA adapter, but the type is 'full'.",
-                param=f"tailor.adapter.{min(extra)}",
-                remedy='Leave it out, or set "type": "lora".',
-            )
-        return cls(
-            num_epochs=asked.whole("n_epochs", 1, 50),
-            batch_size=asked.whole("batch_size", 1, 256),
-            learning_rate_multiplier=asked.number("learning_rate_multiplier", 0.0, 1e4),
-            learning_rate=ours.number("learning_rate", 0.0, 1.0),
-            adapter=kind,  # type: ignore[arg-type]
-            rank=adapter.whole("rank", 1, 128),
-            alpha=adapter.number("alpha", 0.0, 1e4),
-            dropout=adapter.number("dropout", 0.0, 0.9, or_zero=True),
-            targets=adapter.names("targets"),
-            dtype=ours.choice("dtype", _DTYPES),
-            schedule=ours.choice("schedule", _SCHEDULES),
-            warmup_share=ours.number("warmup_share", 0.0, 1.0, or_zero=True),
-            weight_decay=ours.number("weight_decay", 0.0, 10.0, or_zero=True),
-            max_grad_norm=ours.number("max_grad_norm", 0.0, 1e6),
-            max_context_tokens=ours.whole("max_context_tokens", 16, 2**20),
-            checkpoint_every_steps=ours.whole("checkpoint_every_steps", 1, 10**6),
-        )
+from tailor.training.wanted import AdapterKind, Wanted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,7 +41,23 @@ class Recipe:
     """Examples per optimiser step; the last step of an epoch may have fewer."""
 
     num_steps: int
-    """Optimiser steps in all."""
+    """Optimiser steps in all; fewer than the epochs have if the caller set a limit."""
+
+    method: str = "supervised"
+    """What is learned: the answers of conversations (supervised), every token of plain text (text), or which
+    of two answers is better (dpo)."""
+
+    preference_loss: str = "sigmoid"
+    """Loss of a pair for the method dpo, one of `preferences.LOSSES`."""
+
+    beta: float = 0.1
+    """How strongly a preference counts against staying with the reference."""
+
+    preference_margin: float = 0.0
+    """Lead that simpo wants for the preferred answer."""
+
+    optimizer: str = "adamw"
+    """AdamW for all weights, or Muon for the matrices between embedding and output layer."""
 
     learning_rate: float
     """Peak rate, multiplier included."""
@@ -127,7 +66,10 @@ class Recipe:
     """The wire's factor on our own rate; already in `learning_rate`."""
 
     schedule: str = "linear"
-    """Course of the rate after warm-up: linear or cosine to zero, or constant."""
+    """Course of the rate after warm-up: linear or cosine to zero, constant, or wsd: constant, then linear."""
+
+    decay_share: float = 0.2
+    """Last part of all steps, over which a wsd schedule falls to zero."""
 
     warmup_share: float = 0.05
     """Part of all steps over which the rate rises from zero."""
@@ -203,20 +145,24 @@ class Recipe:
         num_warmup = math.ceil(self.num_steps * self.warmup_share)
         if update < num_warmup:
             return self.learning_rate * (update + 1) / (num_warmup + 1)
-        left = max(0.0, (self.num_steps - update) / max(1, self.num_steps - num_warmup))
-        if self.schedule == "linear":
+        num_falling = self.num_steps - num_warmup
+        if self.schedule == "wsd":
+            num_falling = min(num_falling, math.ceil(self.num_steps * self.decay_share))
+        left = min(1.0, max(0.0, (self.num_steps - update) / max(1, num_falling)))
+        if self.schedule in ("linear", "wsd"):
             return self.learning_rate * left
         if self.schedule == "cosine":
             return self.learning_rate * 0.5 * (1 - math.cos(math.pi * left))
         return self.learning_rate
 
     def wire_hyperparameters(self) -> dict[str, Any]:
-        """The three values that OpenAI's API shows once resolved."""
-        return {
+        """The values that OpenAI's API shows once resolved."""
+        values = {
             "n_epochs": self.num_epochs,
             "batch_size": self.batch_size,
             "learning_rate_multiplier": self.learning_rate_multiplier,
         }
+        return values | ({"beta": self.beta} if self.method == "dpo" else {})
 
     @classmethod
     def auto(
@@ -226,6 +172,7 @@ class Recipe:
         wanted: Wanted | None = None,
         *,
         seed: int,
+        method: str = "supervised",
         native_dtype: str = "float32",
         parent: Path | None = None,
     ) -> Recipe:
@@ -239,21 +186,40 @@ class Recipe:
         """
         wanted = wanted or Wanted()
         kind, shape = _adapter(wanted, parent, auto_rank(base.num_parameters))
-        batch_size = wanted.batch_size or auto_batch_size(dataset.num_examples)
-        num_epochs = wanted.num_epochs or auto_epochs(dataset.num_examples, batch_size, base.num_parameters)
+        limit = min(wanted.max_context_tokens or base.context_length, base.context_length)
+        if method == "text":
+            batch_size = wanted.batch_size or max(1, TEXT_STEP_TOKENS // limit)
+            num_epochs = wanted.num_epochs or auto_text_epochs(dataset.num_tokens)
+        else:
+            batch_size = wanted.batch_size or auto_batch_size(dataset.num_examples)
+            num_epochs = wanted.num_epochs or auto_epochs(
+                dataset.num_examples, batch_size, base.num_parameters
+            )
         multiplier = wanted.learning_rate_multiplier or 1.0
         rate = wanted.learning_rate or auto_learning_rate(kind, base.hidden_size, shape.rank)
+        if method == "dpo" and wanted.learning_rate is None:
+            rate *= DPO_RATE_SHARE
         steps_per_epoch = math.ceil(dataset.num_examples / batch_size)
+        num_steps = min(num_epochs * steps_per_epoch, wanted.max_steps or num_epochs * steps_per_epoch)
         return cls(
-            num_epochs=num_epochs,
+            num_epochs=math.ceil(num_steps / steps_per_epoch),
             batch_size=batch_size,
-            num_steps=num_epochs * steps_per_epoch,
+            num_steps=num_steps,
+            method=method,
+            preference_loss=wanted.preference_loss or "sigmoid",
+            beta=wanted.beta or 0.1,
+            preference_margin=_given(
+                wanted.preference_margin, 0.5 if wanted.preference_loss == "simpo" else 0.0
+            ),
+            optimizer=_optimizer(wanted, kind),
             learning_rate=rate * multiplier,
             learning_rate_multiplier=multiplier,
-            schedule=wanted.schedule or "linear",
+            schedule=wanted.schedule or ("wsd" if method == "text" else "linear"),
+            decay_share=wanted.decay_share or 0.2,
             warmup_share=_given(wanted.warmup_share, 0.05),
             weight_decay=_given(wanted.weight_decay, 0.0),
             max_grad_norm=wanted.max_grad_norm or 1.0,
+            beta2=0.95 if method == "text" else 0.999,
             seed=seed,
             adapter=kind,
             rank=shape.rank,
@@ -261,7 +227,8 @@ class Recipe:
             targets=shape.targets,
             dropout=shape.dropout,
             dtype=wanted.dtype or auto_dtype(base.num_parameters, native_dtype),
-            max_context_tokens=min(wanted.max_context_tokens or base.context_length, base.context_length),
+            max_context_tokens=limit,
+            shard_size=auto_shard_size(batch_size),
             checkpoint_every_steps=wanted.checkpoint_every_steps or steps_per_epoch,
         )
 
@@ -287,6 +254,24 @@ _SMALL_BASE_PARAMETERS = 100_000_000
 _SMALL_BASE_STEPS = 300
 
 
+TEXT_STEP_TOKENS = 8192
+"""Tokens of plain text per optimiser step, unless the caller says otherwise."""
+
+
+DPO_RATE_SHARE = 0.1
+"""A preference moves a model that can answer already: a tenth of the rate that teaches to answer."""
+
+
+def auto_shard_size(batch_size: int) -> int:
+    """Half a step, at least 8: examples of one shard share their beginnings, and two cores want one each."""
+    return max(8, math.ceil(batch_size / 2))
+
+
+def auto_text_epochs(num_tokens: int) -> int:
+    """Once through plain text; three times where it has less than a million tokens, which teach little."""
+    return 1 if num_tokens >= 1_000_000 else 3
+
+
 def auto_rank(num_parameters: int) -> int:
     """16; 64 for a small base, whose layers are so narrow that 16 leaves out what a task needs."""
     return 64 if num_parameters < _SMALL_BASE_PARAMETERS else 16
@@ -309,6 +294,16 @@ def auto_learning_rate(kind: AdapterKind, hidden_size: int, rank: int) -> float:
     """
     width: float = (2000 / hidden_size) ** 0.78
     return 1e-4 * width * (5 * math.sqrt(16 / rank) if kind == "lora" else 1)
+
+
+def _optimizer(wanted: Wanted, kind: AdapterKind) -> str:
+    if wanted.optimizer == "muon" and kind != "full":
+        raise InvalidRequest(
+            "The optimiser 'muon' is for training all weights, but the adapter type is 'lora'.",
+            param="tailor.optimizer",
+            remedy='Use "adamw", or set "adapter": {"type": "full"}.',
+        )
+    return wanted.optimizer or "adamw"
 
 
 def _adapter(wanted: Wanted, parent: Path | None, rank_of_base: int) -> tuple[AdapterKind, LoraShape]:
@@ -351,64 +346,3 @@ def _adapter(wanted: Wanted, parent: Path | None, rank_of_base: int) -> tuple[Ad
 
 def _given(value: float | None, default: float) -> float:
     return default if value is None else value
-
-
-class _Fields:
-    """An object of a request, read key by key; "auto" and null count as not given."""
-
-    def __init__(self, values: Mapping[str, Any], path: str, known: tuple[str, ...]) -> None:
-        self._values, self._path = values, path
-        if unknown := sorted(set(values) - set(known)):
-            raise InvalidRequest(
-                f"Unknown option {unknown[0]!r}.",
-                param=f"{path}.{unknown[0]}",
-                code="unknown_parameter",
-                remedy=f"Known here: {', '.join(known)}.",
-            )
-
-    def given(self) -> set[str]:
-        return {name for name, value in self._values.items() if value not in (None, "auto")}
-
-    def object(self, name: str) -> Mapping[str, Any]:
-        value = self._values.get(name)
-        if value is None or isinstance(value, Mapping):
-            return value or {}
-        raise self._wrong(name, 'an object such as {"type": "lora"}')
-
-    def whole(self, name: str, low: int, high: int) -> int | None:
-        value: int | None = self._value(name)
-        if value is None or (type(value) is int and low <= value <= high):
-            return value
-        raise self._wrong(name, f'a whole number from {low} to {high}, or "auto"')
-
-    def number(self, name: str, above: float, high: float, *, or_zero: bool = False) -> float | None:
-        value: float | None = self._value(name)
-        if value is None:
-            return None
-        if type(value) in (int, float) and (above < value <= high or (or_zero and value == 0)):
-            return float(value)
-        low = "from 0" if or_zero else f"above {above:g}"
-        raise self._wrong(name, f'a number {low} up to {high:g}, or "auto"')
-
-    def choice(self, name: str, known: tuple[str, ...]) -> str | None:
-        value: str | None = self._value(name)
-        if value is None or value in known:
-            return value
-        raise self._wrong(name, f"one of {', '.join(known)}")
-
-    def names(self, name: str) -> tuple[str, ...] | None:
-        value = self._value(name)
-        if value is None:
-            return None
-        if isinstance(value, list) and 1 <= len(value) <= 32 and all(isinstance(item, str) for item in value):
-            return tuple(sorted(set(value)))
-        raise self._wrong(name, "a list of one to 32 layer names")
-
-    def _value(self, name: str) -> Any:
-        value = self._values.get(name)
-        return None if value == "auto" else value
-
-    def _wrong(self, name: str, wanted: str) -> InvalidRequest:
-        return InvalidRequest(
-            f"{name} is {self._values[name]!r}, but must be {wanted}.", param=f"{self._path}.{name}"
-        )

@@ -8,7 +8,7 @@ import torch
 
 from tailor.models import ATTENTION_NAME, LoadedModel
 from tailor.training.batches import TokenizedExample, pack
-from tailor.training.objective import supervised_losses
+from tailor.training.output import supervised_losses
 
 PLAIN_ATTENTION = "eager"
 
@@ -18,12 +18,11 @@ _TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 0.05}
 
 def packing_difference(loaded: LoadedModel, examples: Sequence[TokenizedExample]) -> float:
     """Mean absolute difference of target log-probabilities, packed against example by example."""
-    batch = pack(examples)
     with torch.inference_mode():
-        packed = supervised_losses(loaded, batch).losses_N
+        packed = supervised_losses(loaded, pack(examples)).losses_N
         loaded.model.set_attn_implementation(PLAIN_ATTENTION)
         try:
-            plain = supervised_losses(loaded, batch).losses_N
+            plain = supervised_losses(loaded, pack(examples, share=False)).losses_N
         finally:
             loaded.model.set_attn_implementation(ATTENTION_NAME)
     return float((packed - plain).abs().mean())

@@ -1,6 +1,6 @@
 """What every request passes on its way in, outermost first; each layer is plain ASGI and does one thing.
 
-identity -> failures -> hosts -> traffic -> authentication -> bodies -> routes
+identity -> rate limits -> failures -> hosts -> traffic -> authentication -> bodies -> routes
 """
 
 from tailor.server.layers.authentication import PUBLIC_PATHS, Authentication, Caller, caller_of
@@ -8,6 +8,7 @@ from tailor.server.layers.bodies import Bodies
 from tailor.server.layers.failures import Failures, envelope
 from tailor.server.layers.hosts import Hosts
 from tailor.server.layers.identity import Identity
+from tailor.server.layers.rates import RateLimits
 from tailor.server.layers.traffic import Traffic
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Failures",
     "Hosts",
     "Identity",
+    "RateLimits",
     "Traffic",
     "caller_of",
     "envelope",

@@ -14,6 +14,9 @@ from tailor.store import Store
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz"})
 """What needs no key; every other path does, also one that does not exist."""
 
+CALLER = "tailor.caller"
+"""Where a request's scope says who is asking, once that is known."""
+
 _MAX_SECRET_CHARACTERS = 256
 
 
@@ -38,7 +41,7 @@ class Authentication:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request through."""
         if scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS:
-            scope["tailor.caller"] = await self._caller(scope)
+            scope[CALLER] = await self._caller(scope)
         await self.app(scope, receive, send)
 
     async def _caller(self, scope: Scope) -> Caller:
@@ -53,7 +56,7 @@ class Authentication:
 
 def caller_of(scope: Scope) -> Caller:
     """The caller that the authentication layer found."""
-    return cast(Caller, scope["tailor.caller"])
+    return cast(Caller, scope[CALLER])
 
 
 def _bearer(values: list[bytes]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from random import SystemRandom
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
@@ -13,6 +14,7 @@ from tailor.errors import Internal, TailorError
 from tailor.protocol import random_name
 
 log = logging.getLogger("tailor.server")
+_JITTER = SystemRandom()
 
 
 class Failures:
@@ -64,5 +66,8 @@ def envelope(error: TailorError) -> JSONResponse:
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     if error.retry_after_seconds is not None:
-        headers["retry-after"] = str(math.ceil(error.retry_after_seconds))
+        # Unlike for each, so that those who were sent away together do not come back together.
+        seconds = error.retry_after_seconds * _JITTER.uniform(0.75, 1.25)
+        headers["retry-after"] = str(math.ceil(seconds))
+        headers["retry-after-ms"] = str(math.ceil(seconds * 1000))
     return JSONResponse(error.to_wire(), status_code=error.status, headers=headers)

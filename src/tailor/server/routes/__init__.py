@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from tailor.server.routes import chat, completions, files, health, jobs, models, tailor
+from tailor.server.routes import chat, completions, files, graders, health, jobs, models, tailor
 
 
 def routers() -> list[APIRouter]:
     """Every route of the server."""
-    return [module.router for module in (health, files, jobs, models, chat, completions, tailor)]
+    return [module.router for module in (health, files, jobs, graders, models, chat, completions, tailor)]
 
 
 __all__ = ["routers"]

@@ -24,6 +24,9 @@ from tailor.store import Job, JobSpec, Level
 
 router = new_router("fine_tuning", "/v1/fine_tuning/jobs")
 
+METHODS = ("supervised", "dpo", "text")
+"""Training methods that a worker knows."""
+
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255)]
 
 
@@ -92,7 +95,7 @@ def _resolve(call: Call, body: JobRequest) -> tuple[JobSpec, bool]:
     from tailor.training import Wanted  # brings torch, which the server loads in the background
 
     hyperparameters = _hyperparameters(body)
-    asked = hyperparameters.model_dump(include=set(Hyperparameters.model_fields))
+    asked = hyperparameters.model_dump(include=set(type(hyperparameters).model_fields))
     Wanted.parse(asked, JobOptions.parse(body.tailor or {}).training)
     base, parent, is_alias = _model(call, body.model)
     for param, file_id in (("training_file", body.training_file), ("validation_file", body.validation_file)):
@@ -119,15 +122,14 @@ def _hyperparameters(body: JobRequest) -> Hyperparameters:
     """Those of the method; the legacy ones count only where no method is given (contract 1.3)."""
     if body.method is None:
         return body.hyperparameters or Hyperparameters()
-    if body.method.type != "supervised":
+    if body.method.type not in METHODS:
         raise InvalidRequest(
             f"Training method {body.method.type!r} is not available on this server.",
             param="method.type",
             code="method_not_available",
-            remedy="Use 'supervised', or leave 'method' out.",
+            remedy=f"This server has: {', '.join(METHODS)}.",
         )
-    supervised = body.method.supervised
-    return (supervised and supervised.hyperparameters) or Hyperparameters()
+    return body.method.hyperparameters
 
 
 def _model(call: Call, name: str) -> tuple[str, str | None, bool]:

@@ -42,6 +42,8 @@ class EngineFigures(BaseModel):
     """How the engine is doing."""
 
     status: Literal["loading", "ready", "failed"]
+    restarts: int = 0
+    """How often it had died or was stuck, and was started anew."""
     running: int = 0
     queued: int = 0
     queued_prompt_tokens: int = 0

@@ -1,0 +1,34 @@
+"""The data doctor: checks of what a file would teach, and what they find."""
+
+from tailor.data.doctor.corpus import Corpus, Item
+from tailor.data.doctor.diagnose import (
+    Check,
+    advise,
+    diagnose,
+    diagnose_jsonl,
+    diagnosis_of,
+    read_corpus,
+    too_few_lines,
+)
+from tailor.data.doctor.findings import Diagnosis, Figure, Finding, Tokens
+from tailor.data.doctor.options import Options, TokenCount
+from tailor.data.doctor.task import Task
+
+__all__ = [
+    "Check",
+    "Corpus",
+    "Diagnosis",
+    "Figure",
+    "Finding",
+    "Item",
+    "Options",
+    "Task",
+    "TokenCount",
+    "Tokens",
+    "advise",
+    "diagnose",
+    "diagnose_jsonl",
+    "diagnosis_of",
+    "read_corpus",
+    "too_few_lines",
+]

@@ -1,0 +1,73 @@
+"""Whether there are enough examples for what the model is to learn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from tailor.data.doctor.corpus import Corpus
+from tailor.data.doctor.findings import Evidence, Figure, advice, finding
+from tailor.data.doctor.options import Options
+from tailor.data.doctor.task import Goal
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """How many good examples a goal takes."""
+
+    words: str
+    """The goal, for people."""
+
+    minimum: int
+    """Fewer will hardly show."""
+
+    recommended: int
+    """From here on it works well."""
+
+
+AMOUNTS: Final[dict[Goal, Amount]] = {
+    "format": Amount("keep to a format", 50, 100),
+    "style": Amount("take on a style", 100, 300),
+    "domain": Amount("know a domain's language", 500, 1_000),
+    "behaviour": Amount("behave in a complex way", 1_000, 5_000),
+}
+"""Rules of thumb; a learning curve on your own data is better evidence."""
+
+_PROMPT_INSTEAD: Final = 50
+
+
+def find_too_few(corpus: Corpus, options: Options) -> Iterator[Evidence]:
+    """Fewer examples than the goal takes; copies do not count."""
+    goal = options.goal or corpus.task.goal
+    amount = AMOUNTS[goal]
+    count = len(np.unique(corpus.facts.example))
+    yield Figure(
+        name="amount",
+        data={
+            "goal": goal, "words": amount.words, "count": count,
+            "minimum": amount.minimum, "recommended": amount.recommended,
+        },
+    )  # fmt: skip
+    if count >= amount.recommended:
+        return
+    if count < _PROMPT_INSTEAD:
+        said = f"{count:,} different examples: under {_PROMPT_INSTEAD} a good prompt with a few examples does better."
+        remedy = "Put your best examples into the prompt, and collect more before you train."
+    elif count < amount.minimum:
+        said = f"{count:,} different examples are under the {amount.minimum:,} it takes to {amount.words}."
+        remedy = f"Collect {amount.recommended:,} or more; expect overfitting or no effect before."
+    else:
+        said = f"{count:,} different examples may do to {amount.words}; {amount.recommended:,} or more do it well."
+        remedy = "Look at the learning curve before you collect more."
+    yield from finding(
+        [advice(None, "few_examples", said, remedy)],
+        title="Few examples",
+        message=said,
+        why="Too few examples are learned by heart: the loss falls and new items come out no better.",
+        remedy=remedy,
+        total=len(corpus),
+        badness=3 if count < amount.minimum else 0.5,
+    )

@@ -1,0 +1,168 @@
+"""What a caller asks of a training run, read from a request: absent and "auto" values are None."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tailor.errors import InvalidRequest
+
+AdapterKind = Literal["lora", "full"]
+
+_HYPERPARAMETERS = ("n_epochs", "batch_size", "learning_rate_multiplier", "beta")
+_OPTIONS = (
+    "adapter",
+    "checkpoint_every_steps",
+    "decay_share",
+    "dtype",
+    "learning_rate",
+    "max_context_tokens",
+    "max_grad_norm",
+    "max_steps",
+    "optimizer",
+    "preference",
+    "schedule",
+    "warmup_share",
+    "weight_decay",
+)
+_PREFERENCE_OPTIONS = ("loss", "margin")
+_PREFERENCE_LOSSES = ("hinge", "ipo", "orpo", "sigmoid", "simpo")
+_ADAPTER_OPTIONS = ("alpha", "dropout", "rank", "targets", "type")
+_SCHEDULES = ("constant", "cosine", "linear", "wsd")
+_OPTIMIZERS = ("adamw", "muon")
+_DTYPES = ("bfloat16", "float32")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """What the caller asked for; None where it is left to us."""
+
+    num_epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate_multiplier: float | None = None
+    learning_rate: float | None = None
+    adapter: AdapterKind | None = None
+    rank: int | None = None
+    alpha: float | None = None
+    dropout: float | None = None
+    targets: tuple[str, ...] | None = None
+    dtype: str | None = None
+    schedule: str | None = None
+    warmup_share: float | None = None
+    decay_share: float | None = None
+    beta: float | None = None
+    preference_loss: str | None = None
+    preference_margin: float | None = None
+    optimizer: str | None = None
+    max_steps: int | None = None
+    weight_decay: float | None = None
+    max_grad_norm: float | None = None
+    max_context_tokens: int | None = None
+    checkpoint_every_steps: int | None = None
+
+    @classmethod
+    def parse(
+        cls, hyperparameters: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None
+    ) -> Wanted:
+        """Read `method.<type>.hyperparameters` and the `tailor` object of a request.
+
+        Raises:
+            InvalidRequest: a value outside its bounds (`param` names it), or an unknown option.
+        """
+        asked = _Fields(hyperparameters or {}, "hyperparameters", _HYPERPARAMETERS)
+        ours = _Fields(options or {}, "tailor", _OPTIONS)
+        adapter = _Fields(ours.object("adapter"), "tailor.adapter", _ADAPTER_OPTIONS)
+        preference = _Fields(ours.object("preference"), "tailor.preference", _PREFERENCE_OPTIONS)
+        kind = adapter.choice("type", ("full", "lora"))
+        if kind == "full" and (extra := adapter.given() - {"type"}):
+            raise InvalidRequest(
+                f"{min(extra)!r} belongs to a LoRA adapter, but the type is 'full'.",
+                param=f"tailor.adapter.{min(extra)}",
+                remedy='Leave it out, or set "type": "lora".',
+            )
+        return cls(
+            num_epochs=asked.whole("n_epochs", 1, 50),
+            batch_size=asked.whole("batch_size", 1, 256),
+            learning_rate_multiplier=asked.number("learning_rate_multiplier", 0.0, 1e4),
+            learning_rate=ours.number("learning_rate", 0.0, 1.0),
+            adapter=kind,  # type: ignore[arg-type]
+            rank=adapter.whole("rank", 1, 128),
+            alpha=adapter.number("alpha", 0.0, 1e4),
+            dropout=adapter.number("dropout", 0.0, 0.9, or_zero=True),
+            targets=adapter.names("targets"),
+            dtype=ours.choice("dtype", _DTYPES),
+            schedule=ours.choice("schedule", _SCHEDULES),
+            warmup_share=ours.number("warmup_share", 0.0, 1.0, or_zero=True),
+            decay_share=ours.number("decay_share", 0.0, 1.0),
+            beta=asked.number("beta", 0.0, 2.0),
+            preference_loss=preference.choice("loss", _PREFERENCE_LOSSES),
+            preference_margin=preference.number("margin", 0.0, 100.0, or_zero=True),
+            optimizer=ours.choice("optimizer", _OPTIMIZERS),
+            max_steps=ours.whole("max_steps", 1, 10**7),
+            weight_decay=ours.number("weight_decay", 0.0, 10.0, or_zero=True),
+            max_grad_norm=ours.number("max_grad_norm", 0.0, 1e6),
+            max_context_tokens=ours.whole("max_context_tokens", 16, 2**20),
+            checkpoint_every_steps=ours.whole("checkpoint_every_steps", 1, 10**6),
+        )
+
+
+class _Fields:
+    """An object of a request, read key by key; "auto" and null count as not given."""
+
+    def __init__(self, values: Mapping[str, Any], path: str, known: tuple[str, ...]) -> None:
+        self._values, self._path = values, path
+        if unknown := sorted(set(values) - set(known)):
+            raise InvalidRequest(
+                f"Unknown option {unknown[0]!r}.",
+                param=f"{path}.{unknown[0]}",
+                code="unknown_parameter",
+                remedy=f"Known here: {', '.join(known)}.",
+            )
+
+    def given(self) -> set[str]:
+        return {name for name, value in self._values.items() if value not in (None, "auto")}
+
+    def object(self, name: str) -> Mapping[str, Any]:
+        value = self._values.get(name)
+        if value is None or isinstance(value, Mapping):
+            return value or {}
+        raise self._wrong(name, 'an object such as {"type": "lora"}')
+
+    def whole(self, name: str, low: int, high: int) -> int | None:
+        value: int | None = self._value(name)
+        if value is None or (type(value) is int and low <= value <= high):
+            return value
+        raise self._wrong(name, f'a whole number from {low} to {high}, or "auto"')
+
+    def number(self, name: str, above: float, high: float, *, or_zero: bool = False) -> float | None:
+        value: float | None = self._value(name)
+        if value is None:
+            return None
+        if type(value) in (int, float) and (above < value <= high or (or_zero and value == 0)):
+            return float(value)
+        low = "from 0" if or_zero else f"above {above:g}"
+        raise self._wrong(name, f'a number {low} up to {high:g}, or "auto"')
+
+    def choice(self, name: str, known: tuple[str, ...]) -> str | None:
+        value: str | None = self._value(name)
+        if value is None or value in known:
+            return value
+        raise self._wrong(name, f"one of {', '.join(known)}")
+
+    def names(self, name: str) -> tuple[str, ...] | None:
+        value = self._value(name)
+        if value is None:
+            return None
+        if isinstance(value, list) and 1 <= len(value) <= 32 and all(isinstance(item, str) for item in value):
+            return tuple(sorted(set(value)))
+        raise self._wrong(name, "a list of one to 32 layer names")
+
+    def _value(self, name: str) -> Any:
+        value = self._values.get(name)
+        return None if value == "auto" else value
+
+    def _wrong(self, name: str, wanted: str) -> InvalidRequest:
+        return InvalidRequest(
+            f"{name} is {self._values[name]!r}, but must be {wanted}.", param=f"{self._path}.{name}"
+        )
