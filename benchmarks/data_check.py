@@ -1,6 +1,6 @@
 """What the data doctor finds of what was planted, and how fast it is.
 
-    python benchmarks/data_check.py defects DATA_FOLDER     recall and precision of each check on five real sets
+    python benchmarks/data_check.py defects DATA_FOLDER     recall and precision on five real sets
     python benchmarks/data_check.py labels DATA_FOLDER      flipped labels among the first suspicious ones
     python benchmarks/data_check.py personal DATA_FOLDER    sensitive passages, beside presidio and scrubadub
     python benchmarks/data_check.py scale CORPUS --rows N   seconds and memory of one check of N examples
@@ -8,7 +8,7 @@
 
 DATA_FOLDER holds the sets (email_router, bitext_support_intents, gsm8k, snips_slots, wikisql, clinc150,
 sms_spam, probes); CORPUS is a JSONL of `text` (gzip). Neither is part of the project. `personal` and
-`libraries` use what is installed of their opponents (pip install presidio-analyzer spacy scrubadub datasketch).
+`libraries` use what is installed of their opponents: presidio-analyzer spacy scrubadub datasketch.
 Everything is seeded; one JSON line a measurement goes to `benchmarks/results/data_check.jsonl`.
 """
 
@@ -23,21 +23,21 @@ import json
 import platform
 import re
 import resource
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
+from tests.data.malformed import FAULTS
 
 from tailor.data.doctor import Diagnosis, Options, diagnose, diagnose_jsonl, read_corpus
 from tailor.data.doctor.similar import plain, windows
 from tailor.data.doctor.wording import loose_key
 from tailor.data.problems import Findings
 from tailor.data.rows import Form, Row
-from tests.data.malformed import FAULTS
 
 RESULTS = Path(__file__).parent / "results" / "data_check.jsonl"
 SIZE, PLANTED, SEED = 3_000, 100, 7
@@ -101,8 +101,13 @@ def sms_spam(folder: Path) -> list[Pair]:
 
 
 SETS = {"email_router": email_router, "bitext": bitext, "gsm8k": gsm8k, "snips": snips, "wikisql": wikisql}
-LABELLED = {"email_router": email_router, "bitext": bitext, "clinc150": clinc150, "sms_spam": sms_spam,
-            "snips": lambda folder: [(text, json.loads(answer)["intent"]) for text, answer in snips(folder)]}  # fmt: skip
+LABELLED = {
+    "email_router": email_router,
+    "bitext": bitext,
+    "clinc150": clinc150,
+    "sms_spam": sms_spam,
+    "snips": lambda folder: [(text, json.loads(answer)["intent"]) for text, answer in snips(folder)],
+}
 
 
 def jsonl(path: Path) -> Iterator[Any]:
@@ -188,11 +193,13 @@ def slipped(text: str, random: Random) -> str:
     word = words[at]
     spot = random.randrange(1, len(word) - 2)
     how = random.randrange(3)
-    words[at] = (
-        word[:spot] + word[spot + 1] + word[spot] + word[spot + 2 :] if how == 0 and word[spot] != word[spot + 1]
-        else word[:spot] + word[spot + 1 :] if how == 1
-        else word[:spot] + random.choice("abcdefghijklmnopqrstuvwxyz") + word[spot:]
-    )  # fmt: skip
+    before, here, after = word[:spot], word[spot], word[spot + 1 :]
+    if how == 0 and here != after[0]:
+        words[at] = before + after[0] + here + after[1:]
+    elif how == 1:
+        words[at] = before + after
+    else:
+        words[at] = before + random.choice("abcdefghijklmnopqrstuvwxyz") + here + after
     return " ".join(words)
 
 
@@ -298,10 +305,10 @@ def format_breaks(rows: list[Pair], random: Random) -> tuple[set[int], set[int]]
     truth = set()
     for at in random.sample(range(len(rows)), PLANTED):
         asked, answer = rows[at]
-        lines[at] = (
-            asked,
-            next(new for new in iter(lambda: random.choice(breaks)(answer), None) if new != answer),
-        )
+        broken = answer
+        while broken == answer:
+            broken = random.choice(breaks)(answer)
+        lines[at] = (asked, broken)
         truth.add(at + 1)
     return truth, flagged(
         check(lines), "white_space", "mixed_spelling", "format_.*", "broken_json", "json_shape"
@@ -327,16 +334,11 @@ def measure_defects(folder: Path, names: list[str]) -> None:
             truth, found = plant(list(rows), Random(SEED))
             hit = len(truth & found)
             report("defects", {
-                "set": name, "rows": len(rows), "check": plant.__name__, "planted": len(truth), "flagged": len(found),
+                "set": name, "rows": len(rows), "check": plant.__name__,
+                "planted": len(truth), "flagged": len(found),
                 "recall": hit / len(truth), "precision": hit / max(len(found), 1),
             })  # fmt: skip
-            missed = [written_line(line, truth, found) for line in sorted(truth - found)[:5]]
-            extra = sorted(found - truth)[:5]
-            print("   missed:", missed, " extra:", extra, flush=True)
-
-
-def written_line(line: int, truth: set[int], found: set[int]) -> int:
-    return line
+            print("   missed:", sorted(truth - found)[:5], " extra:", sorted(found - truth)[:5], flush=True)
 
 
 def measure_labels(folder: Path) -> None:
@@ -361,7 +363,8 @@ def measure_labels(folder: Path) -> None:
         report("labels", {
             "set": name, "rows": len(rows), "labels": len(names), "flipped": k,
             "in_first_2k": len(first & set(flipped)) / k, "told": len(told),
-            "told_recall": len(told & set(flipped)) / k, "told_precision": len(told & set(flipped)) / len(told),
+            "told_recall": len(told & set(flipped)) / k,
+            "told_precision": len(told & set(flipped)) / len(told),
             "agreement": found.agreement, "cpu_seconds": seconds,
         })  # fmt: skip
 
@@ -419,7 +422,7 @@ def opponents() -> Iterator[tuple[str, Callable[[str], Any]]]:
             ]
             yield (
                 f"presidio ({model or 'patterns only'})",
-                lambda text, engine=engine: engine.analyze(
+                lambda text, engine=engine, kinds=kinds: engine.analyze(
                     text, language="en", entities=kinds, score_threshold=0.4
                 ),
             )
@@ -468,22 +471,20 @@ def made_labelled(corpus: Path, count: int) -> Iterator[Row]:
 
 
 def pieces(corpus: Path) -> Iterator[str]:
-    """Passages of about 400 characters, over and over if it takes more than there are."""
+    """Passages of about 400 characters; cut at other places when the corpus is read again."""
     opened = gzip.open if corpus.suffix == ".gz" else open
-    with opened(corpus, "rt", encoding="utf-8") as stream:
-        for line in stream:
-            text = " ".join(json.loads(line)["text"].split())
-            for start in range(0, len(text) - 200, 420):
-                yield text[start : start + 400]
+    for offset in (0, 210, 105, 315):
+        with opened(corpus, "rt", encoding="utf-8") as stream:
+            for line in stream:
+                text = " ".join(json.loads(line)["text"].split())
+                for start in range(offset, len(text) - 200, 420):
+                    yield text[start : start + 400].strip()
 
 
-def measure_scale(corpus: Path, count: int, task: str, validation: bool) -> None:
+def measure_scale(corpus: Path, count: int, task: str) -> None:
     make = made_labelled if task == "labels" else made_rows
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    started, cpu = time.monotonic(), time.process_time()
-    # A labelled file is written to disk first, so that what is measured is the check alone.
-    import tempfile
-
+    # Written to disk first, so that what is measured is the check alone.
     with tempfile.TemporaryFile() as stream:
         for row in make(corpus, count):
             stream.write(json.dumps(row.value).encode() + b"\n")
@@ -491,7 +492,7 @@ def measure_scale(corpus: Path, count: int, task: str, validation: bool) -> None
         started, cpu = time.monotonic(), time.process_time()
         found = diagnose_jsonl(stream, name="train.jsonl")
     report("scale", {
-        "rows": count, "task": str(found.task), "seconds": time.monotonic() - started,
+        "rows": found.report.num_lines, "task": str(found.task), "seconds": time.monotonic() - started,
         "cpu_seconds": time.process_time() - cpu,
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "before_mib": before,
         "counts": found.report.counts,
@@ -567,7 +568,7 @@ def main() -> None:
     elif wanted.what == "personal":
         measure_personal(wanted.folder)
     elif wanted.what == "scale":
-        measure_scale(wanted.folder, wanted.rows, wanted.task, validation=False)
+        measure_scale(wanted.folder, wanted.rows, wanted.task)
     else:
         measure_libraries(wanted.folder, min(wanted.rows, 20_000))
 

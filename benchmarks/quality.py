@@ -1,6 +1,6 @@
 """Tuned against base on real held-out data, with default settings, through the API as a user has it.
 
-    python benchmarks/quality.py DATA_FOLDER [--set email_router|clinc150] [--train N]
+    python benchmarks/quality.py DATA_FOLDER [--set email_router|clinc150] [--train N] [--tailor JSON]
 
 DATA_FOLDER holds `email_router/{train,test}.jsonl` (fields text, label) and `clinc150/data_full.json`
 (lists of [text, intent]). Neither is part of the project. One JSON line a set goes to
@@ -59,12 +59,12 @@ def write(path: Path, system: str, rows: list[Row]) -> Path:
     return path
 
 
-def tune(endpoint: Endpoint, training: Path, suffix: str) -> tuple[str, float, dict[str, object]]:
+def tune(endpoint: Endpoint, training: Path, suffix: str, options: dict[str, object]) -> tuple[str, float, dict[str, object]]:
     """The tuned model's name, the job's seconds, and its resolved hyperparameters."""
     started = time.monotonic()
     uploaded = endpoint.upload(training)
     wanted = JobRequest(
-        model="gpt-4o-mini", training_file=uploaded.id, suffix=suffix, seed=1, tailor={"hold_out": 0}
+        model="gpt-4o-mini", training_file=uploaded.id, suffix=suffix, seed=1, tailor={"hold_out": 0} | options
     )
     job = endpoint.start(wanted)
     for update in endpoint.follow(job.id):
@@ -77,7 +77,7 @@ def tune(endpoint: Endpoint, training: Path, suffix: str) -> tuple[str, float, d
     return job.fine_tuned_model, time.monotonic() - started, job.hyperparameters
 
 
-def measure(folder: Path, name: str, size: int | None) -> dict[str, object]:
+def measure(folder: Path, name: str, size: int | None, options: dict[str, object]) -> dict[str, object]:
     training, test = rows_of(folder, name)
     if size is not None:
         training = random.Random(1).sample(training, size)
@@ -87,6 +87,7 @@ def measure(folder: Path, name: str, size: int | None) -> dict[str, object]:
             endpoint,
             write(Path(scratch) / "train.jsonl", SYSTEM[name], training),
             name.replace("_", "-"),
+            options,
         )
         with write(Path(scratch) / "test.jsonl", SYSTEM[name], test).open("rb") as stream:
             cases = read_cases(stream, name="test.jsonl").cases
@@ -109,6 +110,7 @@ def measure(folder: Path, name: str, size: int | None) -> dict[str, object]:
         "broken": contest.outcomes.count("broken"),
         "job_seconds": round(seconds, 1),
         "hyperparameters": hyperparameters,
+        "tailor": options,
         "processor": platform.processor() or platform.machine(),
     }
 
@@ -118,9 +120,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--set", choices=sorted(SYSTEM), action="append")
     parser.add_argument("--train", type=int, help="seeded sample of the training rows; all by default")
+    parser.add_argument("--tailor", type=json.loads, default={}, help="the job's tailor object, as JSON")
     arguments = parser.parse_args()
     for name in arguments.set or sorted(SYSTEM):
-        found = json.dumps(measure(arguments.folder, name, arguments.train))
+        found = json.dumps(measure(arguments.folder, name, arguments.train, arguments.tailor))
         print(found)
         RESULTS.parent.mkdir(exist_ok=True)
         with RESULTS.open("a", encoding="utf-8") as stream:

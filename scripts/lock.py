@@ -55,7 +55,7 @@ def main() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     optional = project["project"]["optional-dependencies"]
     runtime = [Requirement(text) for text in project["project"]["dependencies"]]
-    runtime += [Requirement(text) for group in ("server", "train") for text in optional[group]]
+    runtime += [Requirement(text) for group in ("server", "train", "data") for text in optional[group]]
     # What pip needs to build ours without fetching anything more.
     runtime += [Requirement("hatchling"), Requirement("editables")]
     dev = [Requirement(text) for text in project["dependency-groups"]["dev"]]

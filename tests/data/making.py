@@ -99,7 +99,10 @@ def write_arrow(path: Path, pairs: Pairs) -> None:
 
 
 def bytes_writer(make: Callable[[Pairs], bytes]) -> Callable[[Path, Pairs], None]:
-    return lambda path, pairs: path.write_bytes(make(pairs)) and None
+    def write(path: Path, pairs: Pairs) -> None:
+        path.write_bytes(make(pairs))
+
+    return write
 
 
 def _shared_gpt(pairs: Pairs) -> list[Any]:

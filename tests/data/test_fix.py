@@ -320,8 +320,10 @@ def test_what_is_mended_is_clean_when_it_is_checked(path: Path) -> None:
     assert not {finding.code for finding in after.findings} & cured
 
 
-LABELS = st.sampled_from(["spam", "Spam", "spam.", "Label: ham", "ham", " ham", "x" * 70, "Answer: " + "y" * 70,
-                          '{"a": 1, "b": 2}', '{"b":2,"a":1}', '```json\n{"a": 1}\n```', ""])  # fmt: skip
+LABELS = st.sampled_from(
+    ["spam", "Spam", "spam.", "Label: ham", "ham", " ham", "x" * 70, "Answer: " + "y" * 70, "",
+     '{"a": 1, "b": 2}', '{"b":2,"a":1}', '```json\n{"a": 1}\n```']
+)  # fmt: skip
 QUESTIONS = st.sampled_from(
     ["where is my parcel", "Where is my parcel?", "where is my parcle", "where is my parcel please now",
      "call me at +49 170 1234567", "mail jo@mailbox.org or al@mailbox.org", "something else entirely " * 4,

@@ -8,6 +8,7 @@ import json
 import random
 import tracemalloc
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +272,22 @@ def test_an_unknown_column_is_named_with_those_there_are(tmp_path: Path) -> None
     (tmp_path / "x.csv").write_bytes(delimited(PAIRS))
     with pytest.raises(InvalidRequest, match=r"no column 'labl': it has question and answer"):
         open_source(tmp_path / "x.csv", mapping=Mapping(output="labl"))
+
+
+def test_a_data_set_of_the_hub_is_only_fetched_when_it_is_asked_for_as_such(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        open_source(Path("owner/name"))
+    assert "hf:owner/name" in caught.value.sentence
+
+
+@pytest.mark.parametrize("name", ["x.parquet", "x.xlsx", "x.zip", "x.tar", "x.gz", "x.csv", "x.jsonl.bz2"])
+@pytest.mark.parametrize(
+    "start", [b"PAR1", b"PK\x03\x04", b"\x1f\x8b\x08\0", b"BZh9", b"", b"\xff\xfe", b"ARROW1"]
+)
+def test_damaged_files_end_in_sentences(name: str, start: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(start + b"garbage" * 20)
+    with suppress(InvalidRequest):
+        assert all(item.message for item in open_source(tmp_path / name).rows() if isinstance(item, Problem))
 
 
 def test_folders_and_archives_read_the_training_split_and_name_the_others(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from tailor.data.examples import (
 from tailor.data.preferences import read_preferences
 from tailor.data.problems import DataReport, Problem
 from tailor.data.reading import check_syntax
+from tailor.data.reinforcement import ReinforcementExample, read_reinforcement
 from tailor.data.splitting import hold_out, overlap
 from tailor.data.supervised import read_supervised
 from tailor.data.texts import read_texts
@@ -31,6 +32,7 @@ __all__ = [
     "Message",
     "PreferenceExample",
     "Problem",
+    "ReinforcementExample",
     "TextExample",
     "canonical_json",
     "check_syntax",
@@ -38,6 +40,7 @@ __all__ = [
     "overlap",
     "read_cases",
     "read_preferences",
+    "read_reinforcement",
     "read_supervised",
     "read_texts",
     "text_of",

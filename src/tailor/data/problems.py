@@ -156,7 +156,7 @@ class Findings:
         self._advice: dict[str, list[Problem]] = {}
 
     def add(self, problem: Problem, *, lines: Iterable[int] = ()) -> None:
-        """Count a problem and keep it if there is room. `lines`: all it is about, where it names the first."""
+        """Count a problem and keep it if there is room; `lines` where it is about more than its own."""
         self.counts[problem.code] += 1
         own = () if problem.line is None else (problem.line,)
         for line in lines or own:

@@ -144,7 +144,7 @@ class SupervisedReader:
         elif "messages" not in row:
             _refuse_format(row, notes)
             return None
-        elif _looks_like_reinforcement(row):
+        elif looks_like_reinforcement(row):
             self._reinforcement.append(line)
             return None
         messages = [] if notes.blocked else check_messages(row["messages"], notes)
@@ -220,7 +220,7 @@ def _from_completion(row: JsonObject, notes: Notes) -> JsonObject:
     return {**row, "messages": messages}
 
 
-def _looks_like_reinforcement(row: JsonObject) -> bool:
+def looks_like_reinforcement(row: JsonObject) -> bool:
     """Whether a row asks a question, gives no answer, and carries fields for a grader."""
     messages = row["messages"]
     if row.keys() <= _SUPERVISED_KEYS or not isinstance(messages, list) or not messages:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from tailor.models.attention import ATTENTION_NAME, DenseLayout, Layout, PackedLayout
     from tailor.models.catalogue import EMBEDDED_BASE, BaseFacts, embedded_directory, fetch, inspect
+    from tailor.models.counting import token_counter
     from tailor.models.loading import (
         LoadedModel,
         load_base,
@@ -45,6 +46,7 @@ _MODULES = {
     ),
     "attention": ("ATTENTION_NAME", "DenseLayout", "Layout", "PackedLayout"),
     "catalogue": ("EMBEDDED_BASE", "BaseFacts", "embedded_directory", "fetch", "inspect"),
+    "counting": ("token_counter",),
     "loading": ("LoadedModel", "load_base", "load_template", "load_version", "native_dtype", "save_full"),
     "template": ("Answer", "Rendered", "Template"),
 }
@@ -77,6 +79,7 @@ __all__ = [
     "read_adapter_weights",
     "save_adapter",
     "save_full",
+    "token_counter",
 ]
 
 

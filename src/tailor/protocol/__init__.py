@@ -23,7 +23,6 @@ from tailor.protocol.fine_tuning import (
     CheckpointMetrics,
     CheckpointObject,
     EventObject,
-    Hyperparameters,
     JobError,
     JobObject,
     JobRequest,
@@ -38,11 +37,13 @@ from tailor.protocol.graders import (
     GraderValidated,
     GraderValidateRequest,
 )
+from tailor.protocol.hyperparameters import Hyperparameters
 from tailor.protocol.ids import ID_PATTERN, is_id, new_id, random_name
 from tailor.protocol.models import ModelDeleted, ModelObject
 from tailor.protocol.names import BASE_PATTERN, SUFFIX_PATTERN, VersionName
 from tailor.protocol.pages import CursorPage, WholeList
 from tailor.protocol.proof import Arm, Difference, Interval, Proof, ProofItem
+from tailor.protocol.reinforcement import ReinforcementHyperparameters, ReinforcementMethod
 
 __all__ = [
     "BASE_PATTERN",
@@ -87,6 +88,8 @@ __all__ = [
     "ModelObject",
     "Proof",
     "ProofItem",
+    "ReinforcementHyperparameters",
+    "ReinforcementMethod",
     "StoredMessage",
     "TokenLogprob",
     "ToolCall",

@@ -6,26 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from tailor.protocol.hyperparameters import Auto, Hyperparameters
 from tailor.protocol.names import SUFFIX_PATTERN
+from tailor.protocol.reinforcement import ReinforcementHyperparameters, ReinforcementMethod
 
-Auto = Literal["auto"]
-Epochs = Annotated[int, Field(ge=1, le=50, strict=True)]
-BatchSize = Annotated[int, Field(ge=1, le=256, strict=True)]
-Multiplier = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 MetadataKey = Annotated[str, StringConstraints(max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 Tag = Annotated[str, StringConstraints(max_length=64)]
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
-
-
-class Hyperparameters(BaseModel):
-    """OpenAI's three; "auto" is resolved by written rules (docs/training.md)."""
-
-    model_config = ConfigDict(extra="allow")
-
-    n_epochs: Auto | Epochs = "auto"
-    batch_size: Auto | BatchSize = "auto"
-    learning_rate_multiplier: Auto | Multiplier = "auto"
 
 
 class PreferenceHyperparameters(Hyperparameters):
@@ -63,12 +51,16 @@ class Method(BaseModel):
     supervised: SupervisedMethod | None = None
     dpo: PreferenceMethod | None = None
     text: TextMethod | None = None
+    reinforcement: ReinforcementMethod | None = None
 
     @property
     def hyperparameters(self) -> Hyperparameters:
         """Those of the part that counts."""
         if self.type == "dpo":
             return (self.dpo and self.dpo.hyperparameters) or PreferenceHyperparameters()
+        if self.type == "reinforcement":
+            wanted = self.reinforcement and self.reinforcement.hyperparameters
+            return wanted or ReinforcementHyperparameters()
         part: SupervisedMethod | None = getattr(self, self.type, None)
         return (part and part.hyperparameters) or Hyperparameters()
 
@@ -170,6 +162,9 @@ class CheckpointMetrics(BaseModel):
     valid_mean_token_accuracy: float | None = None
     full_valid_loss: float | None = None
     full_valid_mean_token_accuracy: float | None = None
+    train_mean_reward: float | None = None
+    """Of reinforcement only, as the next one."""
+    full_valid_mean_reward: float | None = None
 
 
 class CheckpointObject(BaseModel):

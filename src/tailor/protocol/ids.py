@@ -8,7 +8,18 @@ import string
 from typing import Literal
 
 Kind = Literal[
-    "file", "job", "event", "checkpoint", "completion", "request", "tool_call", "key", "message", "eval"
+    "file",
+    "job",
+    "event",
+    "checkpoint",
+    "completion",
+    "request",
+    "tool_call",
+    "key",
+    "message",
+    "eval",
+    "eval_run",
+    "output_item",
 ]
 
 _PREFIX: dict[Kind, str] = {
@@ -22,6 +33,8 @@ _PREFIX: dict[Kind, str] = {
     "key": "key_",
     "message": "msg_",
     "eval": "eval_",
+    "eval_run": "evalrun_",
+    "output_item": "outputitem_",
 }
 _ALPHABET = string.ascii_letters + string.digits
 

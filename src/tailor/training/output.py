@@ -43,19 +43,25 @@ def hidden_of_targets(loaded: LoadedModel, batch: Batch) -> Tensor:
     return _hidden_states(loaded, batch).index_select(0, batch.sources_N.to(loaded.model.device))
 
 
-def token_losses(loaded: LoadedModel, hidden_NE: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+def token_losses(
+    loaded: LoadedModel, hidden_NE: Tensor, batch: Batch, *, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
     """Each target's loss in nats, and whether no token was likelier; without gradient."""
     with torch.no_grad():
-        losses = _output_losses(loaded, hidden_NE, batch, batch.weights_N)
+        losses = _output_losses(loaded, hidden_NE, batch, batch.weights_N, temperature)
     return losses.losses_N, losses.is_right_N
 
 
-def weighted_losses(loaded: LoadedModel, hidden_NE: Tensor, batch: Batch, weights_N: Tensor) -> Tensor:
+def weighted_losses(
+    loaded: LoadedModel, hidden_NE: Tensor, batch: Batch, weights_N: Tensor, *, temperature: float = 1.0
+) -> Tensor:
     """Sum of the targets' losses with other weights than the batch's; carries the gradient."""
-    return _output_losses(loaded, hidden_NE, batch, weights_N).total
+    return _output_losses(loaded, hidden_NE, batch, weights_N, temperature).total
 
 
-def _output_losses(loaded: LoadedModel, hidden_NE: Tensor, batch: Batch, weights_N: Tensor) -> Losses:
+def _output_losses(
+    loaded: LoadedModel, hidden_NE: Tensor, batch: Batch, weights_N: Tensor, temperature: float = 1.0
+) -> Losses:
     device = loaded.model.device
     head = loaded.head
     config = loaded.model.config
@@ -67,6 +73,7 @@ def _output_losses(loaded: LoadedModel, hidden_NE: Tensor, batch: Batch, weights
         weights_N.to(device),
         getattr(config, "final_logit_softcapping", None),
         1.0 / getattr(config, "logits_scaling", 1.0),
+        temperature,
         torch.is_grad_enabled(),
     )
     return Losses(total=total, losses_N=losses_N, is_right_N=is_right_N)
@@ -109,6 +116,7 @@ class _OutputLoss(torch.autograd.Function):
         weights_N: Tensor,
         softcap: float | None,
         scale: float,
+        temperature: float,
         with_gradient: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         tile = max(1, min(_TILE_ROWS, _TILE_ELEMENTS // weight_VE.shape[0]))
@@ -121,7 +129,7 @@ class _OutputLoss(torch.autograd.Function):
             else None
         )
         grad_bias = torch.zeros_like(bias_V) if bias_V is not None and grad_weight is not None else None
-        factors_N = (weights_N * scale).to(hidden_NE.dtype)
+        factors_N = (weights_N * (scale / temperature)).to(hidden_NE.dtype)
         for begin in range(0, len(hidden_NE), tile):
             rows = slice(begin, begin + tile)
             targets = targets_N[rows, None]
@@ -129,6 +137,7 @@ class _OutputLoss(torch.autograd.Function):
             logits.mul_(scale) if scale != 1.0 else None
             if softcap is not None:
                 logits.div_(softcap).tanh_().mul_(softcap)
+            logits.div_(temperature) if temperature != 1.0 else None
             largest, wanted = logits.amax(1, keepdim=True), logits.gather(1, targets)
             shares = torch.softmax(logits, 1)
             # The largest share is 1 / sum(exp(logit - largest)): one pass less than logsumexp.
@@ -139,7 +148,7 @@ class _OutputLoss(torch.autograd.Function):
             # share - 1 of the target by expm1: exact where the model is nearly sure.
             grad = shares.scatter_(1, targets, torch.expm1(-losses))
             if softcap is not None:
-                grad.mul_(1 - (logits / softcap).square())
+                grad.mul_(1 - (logits / (softcap / temperature)).square())
             grad, factors = grad.to(hidden_NE.dtype), factors_N[rows, None]
             if grad_hidden is not None:
                 torch.mm(grad, weight_VE, out=grad_hidden[rows])
@@ -161,6 +170,7 @@ class _OutputLoss(torch.autograd.Function):
             None if grad_hidden is None else grad_hidden * grad_total.to(grad_hidden.dtype),
             None if grad_weight is None else (grad_weight * grad_total).to(ctx.weight_dtype),
             None if grad_bias is None else grad_bias * grad_total.to(grad_bias.dtype),
+            None,
             None,
             None,
             None,

@@ -16,6 +16,7 @@ from typing import Any
 from tailor.errors import InvalidRequest
 from tailor.models.adapters import LoraShape, is_adapter, read_shape
 from tailor.models.catalogue import BaseFacts
+from tailor.training.exploration import AUTO_GROUP_SIZE, Exploration
 from tailor.training.wanted import AdapterKind, Wanted
 
 
@@ -44,8 +45,8 @@ class Recipe:
     """Optimiser steps in all; fewer than the epochs have if the caller set a limit."""
 
     method: str = "supervised"
-    """What is learned: the answers of conversations (supervised), every token of plain text (text), or which
-    of two answers is better (dpo)."""
+    """What is learned: the answers of conversations (supervised), every token of plain text (text), which of
+    two answers is better (dpo), or what a grader rewards (reinforcement)."""
 
     preference_loss: str = "sigmoid"
     """Loss of a pair for the method dpo, one of `preferences.LOSSES`."""
@@ -119,6 +120,9 @@ class Recipe:
     checkpoint_every_steps: int
     """Steps between checkpoints."""
 
+    exploration: Exploration | None = None
+    """How answers are tried and rewarded; None for other methods than reinforcement."""
+
     @property
     def lora_shape(self) -> LoraShape:
         """Shape of the adapter to attach."""
@@ -138,6 +142,8 @@ class Recipe:
         """The recipe that `to_dict` wrote."""
         known = {field.name for field in fields(cls)}
         given = {name: value for name, value in values.items() if name in known}
+        if given.get("exploration") is not None:
+            given["exploration"] = Exploration(**given["exploration"])
         return cls(**{**given, "targets": tuple(values["targets"])})
 
     def learning_rate_at(self, update: int) -> float:
@@ -162,6 +168,12 @@ class Recipe:
             "batch_size": self.batch_size,
             "learning_rate_multiplier": self.learning_rate_multiplier,
         }
+        if self.exploration is not None:
+            return values | {
+                "compute_multiplier": self.exploration.group_size / AUTO_GROUP_SIZE,
+                "eval_interval": self.exploration.eval_interval,
+                "eval_samples": self.exploration.eval_samples,
+            }
         return values | ({"beta": self.beta} if self.method == "dpo" else {})
 
     @classmethod
@@ -190,6 +202,9 @@ class Recipe:
         if method == "text":
             batch_size = wanted.batch_size or max(1, TEXT_STEP_TOKENS // limit)
             num_epochs = wanted.num_epochs or auto_text_epochs(dataset.num_tokens)
+        elif method == "reinforcement":
+            batch_size = wanted.batch_size or auto_prompts(dataset.num_examples)
+            num_epochs = wanted.num_epochs or auto_rounds(dataset.num_examples, batch_size)
         else:
             batch_size = wanted.batch_size or auto_batch_size(dataset.num_examples)
             num_epochs = wanted.num_epochs or auto_epochs(
@@ -201,6 +216,10 @@ class Recipe:
             rate *= DPO_RATE_SHARE
         steps_per_epoch = math.ceil(dataset.num_examples / batch_size)
         num_steps = min(num_epochs * steps_per_epoch, wanted.max_steps or num_epochs * steps_per_epoch)
+        exploration = None
+        if method == "reinforcement":
+            exploration = Exploration.auto(wanted.exploration, num_steps=num_steps, context_length=limit)
+            rate = wanted.learning_rate or rate * REINFORCEMENT_RATE_SHARE
         return cls(
             num_epochs=math.ceil(num_steps / steps_per_epoch),
             batch_size=batch_size,
@@ -228,15 +247,18 @@ class Recipe:
             dropout=shape.dropout,
             dtype=wanted.dtype or auto_dtype(base.num_parameters, native_dtype),
             max_context_tokens=limit,
-            shard_size=auto_shard_size(batch_size),
+            # Answers to one prompt stay in one shard, where the prompt is computed once.
+            shard_size=(exploration.group_size if exploration else 1)
+            * (math.ceil(batch_size / 2) if exploration else auto_shard_size(batch_size)),
             checkpoint_every_steps=wanted.checkpoint_every_steps or steps_per_epoch,
+            exploration=exploration,
         )
 
 
 def auto_epochs(num_examples: int, batch_size: int, num_parameters: int) -> int:
     """OpenAI's notebook rule: 3, more for very small sets, fewer for very large ones.
 
-    A small base has less to start from and needs more steps: below 100 M parameters at least
+    A small base has less to start from and needs more steps: below 100 M parameters at least 3 epochs and
     `_SMALL_BASE_STEPS` steps are made (measured on the embedded base, docs/log.md), but never over 25 epochs.
     """
     epochs = 3
@@ -246,7 +268,7 @@ def auto_epochs(num_examples: int, batch_size: int, num_parameters: int) -> int:
         epochs = max(1, 25_000 // num_examples)
     if num_parameters < _SMALL_BASE_PARAMETERS:
         steps_per_epoch = math.ceil(num_examples / batch_size)
-        epochs = max(epochs, min(25, math.ceil(_SMALL_BASE_STEPS / steps_per_epoch)))
+        epochs = max(3, epochs, min(25, math.ceil(_SMALL_BASE_STEPS / steps_per_epoch)))
     return epochs
 
 
@@ -260,6 +282,22 @@ TEXT_STEP_TOKENS = 8192
 
 DPO_RATE_SHARE = 0.1
 """A preference moves a model that can answer already: a tenth of the rate that teaches to answer."""
+
+
+REINFORCEMENT_RATE_SHARE = 0.2
+"""Rewards move a model that can do a task now and then, with noisy gradients: a fifth of the rate."""
+
+_REINFORCEMENT_STEPS = 100
+
+
+def auto_prompts(num_examples: int) -> int:
+    """About a fiftieth of the prompts in a step, from 4 to 16: each stands for a whole group of answers."""
+    return min(16, max(4, 1 << max(0, round(math.log2(max(1, num_examples) / 50)))))
+
+
+def auto_rounds(num_examples: int, batch_size: int) -> int:
+    """Epochs that make about a hundred steps, at least one and at most 25."""
+    return max(1, min(25, math.ceil(_REINFORCEMENT_STEPS / math.ceil(num_examples / batch_size))))
 
 
 def auto_shard_size(batch_size: int) -> int:

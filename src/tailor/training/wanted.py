@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tailor.errors import InvalidRequest
+from tailor.training.exploration import LOSSES, MAX_GROUP_SIZE
 
 AdapterKind = Literal["lora", "full"]
 
-_HYPERPARAMETERS = ("n_epochs", "batch_size", "learning_rate_multiplier", "beta")
+_HYPERPARAMETERS = (
+    "n_epochs",
+    "batch_size",
+    "learning_rate_multiplier",
+    "beta",
+    "compute_multiplier",
+    "eval_interval",
+    "eval_samples",
+    "reasoning_effort",
+)
 _OPTIONS = (
     "adapter",
     "checkpoint_every_steps",
@@ -22,12 +32,24 @@ _OPTIONS = (
     "max_steps",
     "optimizer",
     "preference",
+    "reinforcement",
     "schedule",
     "warmup_share",
     "weight_decay",
 )
 _PREFERENCE_OPTIONS = ("loss", "margin")
 _PREFERENCE_LOSSES = ("hinge", "ipo", "orpo", "sigmoid", "simpo")
+_REINFORCEMENT_OPTIONS = (
+    "clip_high",
+    "clip_low",
+    "group_size",
+    "kl",
+    "loss",
+    "mask_truncated",
+    "max_tokens",
+    "temperature",
+    "updates_per_batch",
+)
 _ADAPTER_OPTIONS = ("alpha", "dropout", "rank", "targets", "type")
 _SCHEDULES = ("constant", "cosine", "linear", "wsd")
 _OPTIMIZERS = ("adamw", "muon")
@@ -60,6 +82,8 @@ class Wanted:
     max_grad_norm: float | None = None
     max_context_tokens: int | None = None
     checkpoint_every_steps: int | None = None
+    exploration: Mapping[str, Any] = field(default_factory=dict)
+    """What is asked of reinforcement, by `Exploration`'s names, and `compute_multiplier`."""
 
     @classmethod
     def parse(
@@ -104,7 +128,27 @@ class Wanted:
             max_grad_norm=ours.number("max_grad_norm", 0.0, 1e6),
             max_context_tokens=ours.whole("max_context_tokens", 16, 2**20),
             checkpoint_every_steps=ours.whole("checkpoint_every_steps", 1, 10**6),
+            exploration=_exploration(asked, ours),
         )
+
+
+def _exploration(asked: _Fields, ours: _Fields) -> dict[str, Any]:
+    tried = _Fields(ours.object("reinforcement"), "tailor.reinforcement", _REINFORCEMENT_OPTIONS)
+    found = {
+        "loss": tried.choice("loss", LOSSES),
+        "kl": tried.number("kl", 0.0, 10.0, or_zero=True),
+        "clip_low": tried.number("clip_low", 0.0, 1.0),
+        "clip_high": tried.number("clip_high", 0.0, 10.0),
+        "group_size": tried.whole("group_size", 2, MAX_GROUP_SIZE),
+        "temperature": tried.number("temperature", 0.0, 2.0),
+        "max_tokens": tried.whole("max_tokens", 1, 2**17),
+        "num_updates": tried.whole("updates_per_batch", 1, 16),
+        "mask_truncated": tried.flag("mask_truncated"),
+        "compute_multiplier": asked.number("compute_multiplier", 0.00001, 10.0),
+        "eval_interval": asked.whole("eval_interval", 1, 10**6),
+        "eval_samples": asked.whole("eval_samples", 1, 10**6),
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 class _Fields:
@@ -149,6 +193,12 @@ class _Fields:
         if value is None or value in known:
             return value
         raise self._wrong(name, f"one of {', '.join(known)}")
+
+    def flag(self, name: str) -> bool | None:
+        value = self._value(name)
+        if value is None or isinstance(value, bool):
+            return value
+        raise self._wrong(name, "true or false")
 
     def names(self, name: str) -> tuple[str, ...] | None:
         value = self._value(name)

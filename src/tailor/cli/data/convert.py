@@ -54,6 +54,7 @@ def convert(
     to overrule.
     """
     from tailor.cli.data.writing import refuse_overwriting, written
+    from tailor.cli.figures import count
     from tailor.cli.view import View
     from tailor.data.problems import Findings
     from tailor.data.rows import open_source
@@ -88,7 +89,7 @@ def convert(
             raise InvalidRequest("Not a single row could be written.", remedy="See the problems above.")
     show_problems(view, findings)
     left_out = f", {done.num_left_out:,} left out" if done.num_left_out else ""
-    view.say(f"✓ {done.num_rows:,} rows written to {out}{left_out}", style="green")
+    view.say(f"✓ {count(done.num_rows, 'row')} written to {out}{left_out}", style="green")
     view.say(f"Next: tailor data check {out}", style="dim")
     view.emit(_as_json(opened, out, done, findings))
 
@@ -180,7 +181,7 @@ def show_problems(view: View, findings: Findings) -> None:
         if first is None:
             continue
         style = "yellow" if first.severity == "advice" else "red"
-        view.say(f"  {number:>7,} {code}, first at {printable(str(first))}", style=style)
+        view.say(f"  {number:>7,} {code}; first: {printable(str(first))}", style=style)
 
 
 def _as_json(sources: Sequence[Source], out: Path, done: Written, findings: Findings) -> dict[str, Any]:

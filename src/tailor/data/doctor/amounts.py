@@ -54,13 +54,15 @@ def find_too_few(corpus: Corpus, options: Options) -> Iterator[Evidence]:
     if count >= amount.recommended:
         return
     if count < _PROMPT_INSTEAD:
-        said = f"{count:,} different examples: under {_PROMPT_INSTEAD} a good prompt with a few examples does better."
+        said = (
+            f"{count:,} different examples: under {_PROMPT_INSTEAD} a prompt with a few of them does better."
+        )
         remedy = "Put your best examples into the prompt, and collect more before you train."
     elif count < amount.minimum:
         said = f"{count:,} different examples are under the {amount.minimum:,} it takes to {amount.words}."
         remedy = f"Collect {amount.recommended:,} or more; expect overfitting or no effect before."
     else:
-        said = f"{count:,} different examples may do to {amount.words}; {amount.recommended:,} or more do it well."
+        said = f"{count:,} different examples may do to {amount.words}; {amount.recommended:,} do it well."
         remedy = "Look at the learning curve before you collect more."
     yield from finding(
         [advice(None, "few_examples", said, remedy)],

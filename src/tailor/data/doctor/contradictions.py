@@ -21,7 +21,7 @@ _BY_DESIGN: Final = 0.3
 
 
 def find_contradictions(corpus: Corpus, options: Options) -> Iterator[Evidence]:
-    """Questions that are asked more than once, in the same or nearly the same words, with different answers."""
+    """Questions that are asked twice, in the same or nearly the same words, with different answers."""
     if corpus.task.kind in ("text", "reinforcement"):
         return
     facts = corpus.facts
@@ -82,9 +82,9 @@ def _conflicts(corpus: Corpus, lead: Columns, exact: Columns, *, is_near: bool) 
         else f"{'Near c' if is_near else 'C'}ontradictions",
         message=f"{len(groups):,} {noun} different answers"
         f"{' in nearly the same words' if is_near else ''} ({counted(len(places), 'line')}).",
-        why="Several answers to one question are right where wording is free; the model learns a mixture of them."
+        why="Where wording is free several answers are right; the model learns a mixture of them."
         if by_design
-        else "The model cannot learn both; it learns to waver, and every measure counts one of them as wrong.",
+        else "The model cannot learn both; it learns to waver, and any measure counts one as wrong.",
         remedy="Nothing, if all of them are right." if by_design else remedy,
         total=len(corpus),
         lines=corpus.lines(np.array(places, dtype=np.int64)),

@@ -133,7 +133,9 @@ class Texts(Sequence[str]):
     """Texts by place, in a file that is nobody's; small ones stay in memory."""
 
     def __init__(self) -> None:
-        self._file = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115 - lives as long as we do
+        self._file = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - lives as long as the texts
+            max_size=_SPOOL_BYTES
+        )
         self._ends = array("Q", [0])
 
     def extend(self, texts: Iterable[str]) -> None:

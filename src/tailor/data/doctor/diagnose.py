@@ -64,6 +64,17 @@ THOROUGH: Final[tuple[Check, ...]] = (
 """Everything."""
 
 
+MEASURE: Final[tuple[Check, ...]] = (
+    find_duplicates,
+    find_contradictions,
+    find_spellings,
+    find_broken_json,
+    find_imbalance,
+    find_suspicious_labels,
+)
+"""What a validation file is checked for."""
+
+
 def read_corpus(
     rows: Incoming, *, name: str, form: Form, options: Options, findings: Findings
 ) -> tuple[Corpus, int]:
@@ -121,11 +132,15 @@ def diagnosis_of(
     num_lines: int,
     options: Options,
     validation: Corpus | None = None,
+    is_validation: bool = False,
 ) -> Diagnosis:
-    """The diagnosis of a corpus, of which `findings` holds what is wrong with its lines."""
+    """The diagnosis of a corpus, of which `findings` holds what is wrong with its lines.
+
+    A validation file is checked for what makes it a bad measure, not for what it would teach.
+    """
     found: list[Finding] = list(_structure(findings, num_lines))
     figures: list[Figure] = []
-    for evidence in _evidence(corpus, options, validation):
+    for evidence in _evidence(corpus, options, validation, MEASURE if is_validation else THOROUGH):
         if isinstance(evidence, Figure):
             figures.append(evidence)
         else:
@@ -141,7 +156,7 @@ def diagnosis_of(
         figures=tuple(figures),
         tokens=tokens_of(corpus, options) if len(corpus) else None,
         validation=None if validation is None else validation.name,
-        unchecked=tuple(_unchecked(corpus, validation)),
+        unchecked=() if is_validation else tuple(_unchecked(corpus, validation)),
         samples=_samples(corpus, found),
     )
 
@@ -165,12 +180,14 @@ def too_few_lines(num_lines: int, minimum: int) -> Problem:
     return Problem(line=None, code="invalid_n_examples", message=message, remedy="Add more examples.")
 
 
-def _evidence(corpus: Corpus, options: Options, validation: Corpus | None) -> Iterator[Evidence]:
+def _evidence(
+    corpus: Corpus, options: Options, validation: Corpus | None, checks: Sequence[Check]
+) -> Iterator[Evidence]:
     if not len(corpus):
         return
     if validation is not None and len(validation):
         yield from find_leakage(corpus, validation, options)
-    for check in THOROUGH:
+    for check in checks:
         yield from check(corpus, options)
 
 

@@ -20,7 +20,7 @@ MAPPED: Final = 10_000
 _PLOTTED: Final = 1_500
 _DIMENSIONS: Final = 48
 _LEAST: Final = 60
-_MOST_GROUPS: Final = 24
+_MOST_GROUPS: Final = 18
 _THIN: Final = 0.25
 """A group with less than this share of the usual size is thin."""
 
@@ -63,14 +63,15 @@ def find_groups(corpus: Corpus, options: Options) -> Iterator[Evidence]:
     usual = float(np.median(sizes))
     thin = [group for group in np.argsort(sizes).tolist() if sizes[group] < max(_THIN * usual, 3)]
     lines = {group: corpus.lines(groups.places[groups.of == group]) for group in thin}
+    in_sample = " in the sample" if len(groups.places) < len(corpus) else ""
     remedy = "If users will ask such things, add examples of them; else leave them out."
     yield from finding(
         [
             advice(
                 min(lines[group]),
                 "thin_region",
-                f"{counted(int(sizes[group]), 'example')} about '{groups.words[group]}'"
-                f"{' in the sample' if len(groups.places) < len(corpus) else ''}, where {usual:.0f} are usual.",
+                f"{counted(int(sizes[group]), 'example')} about '{groups.words[group]}'{in_sample}, "
+                f"where {usual:.0f} are usual.",
                 remedy,
             )
             for group in thin
@@ -121,7 +122,7 @@ def _grouped(corpus: Corpus, seed: int) -> _Groups | None:
     places = np.sort(np.random.default_rng(seed).permutation(len(corpus))[:MAPPED])
     vectorizer = TfidfVectorizer(
         sublinear_tf=True,
-        token_pattern=r"(?u)[^\W\d_]{2,}",
+        token_pattern=r"(?u)[^\W\d_]{2,}",  # noqa: S106 - no password
         min_df=2,
         max_df=0.5,
         max_features=20_000,
@@ -157,21 +158,39 @@ def _map(groups: _Groups) -> Columns:
     plane = TSNE(
         2, perplexity=min(8, (number - 1) / 3), init="pca", random_state=0, max_iter=500, learning_rate=20
     ).fit_transform(middles.astype(np.float64))
+    # Half by rank: one group far from all others would press the rest into a corner.
+    ranks = plane.argsort(axis=0).argsort(axis=0) / max(number - 1, 1)
     plane = plane - plane.min(axis=0)
-    plane = plane / np.maximum(plane.max(axis=0), 1e-9)
-    spots = np.empty((len(groups.vectors), 2))
+    plane = (plane / np.maximum(plane.max(axis=0), 1e-9) + ranks) / 2
     sizes = np.bincount(groups.of, minlength=number)
+    reach = 0.24 * np.sqrt(sizes / sizes.sum())
+    plane = _apart(plane, reach)
+    spots = np.empty((len(groups.vectors), 2))
     for group in range(number):
         mine = groups.of == group
         around = groups.vectors[mine] - middles[group]
         _, _, axes = np.linalg.svd(around, full_matrices=False)
         flat = around @ axes[:2].T if len(axes) > 1 else np.zeros((mine.sum(), 2))
-        reach = np.percentile(np.abs(flat), 95) or 1.0
-        radius = 0.35 * np.sqrt(sizes[group] / sizes.sum())
-        spots[mine] = plane[group] + np.clip(flat / reach, -1.4, 1.4) * radius * 0.6
+        usual = np.maximum(np.percentile(np.abs(flat), 90, axis=0), 1e-9)
+        flat = flat / usual
+        far = np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
+        spots[mine] = plane[group] + flat * np.tanh(far) / far * reach[group]
     spots -= spots.min(axis=0)
     found: Columns = spots / np.maximum(spots.max(axis=0), 1e-9)
     return found
+
+
+def _apart(plane: Columns, reach: Columns) -> Columns:
+    """The middles, pushed apart until their groups do not cover each other."""
+    plane = plane.copy()
+    wanted = 1.15 * (reach[:, None] + reach[None, :])
+    for _ in range(200):
+        between = plane[:, None] - plane[None, :]
+        distance = np.sqrt((between**2).sum(axis=2)) + np.eye(len(plane))
+        push = np.maximum(wanted - distance, 0) / distance
+        np.fill_diagonal(push, 0)
+        plane += 0.25 * (between * push[:, :, None]).sum(axis=1)
+    return plane
 
 
 def _nearest(vectors: Columns) -> Columns:
@@ -186,8 +205,10 @@ def _nearest(vectors: Columns) -> Columns:
 
 
 _STOP_WORDS: Final = frozenset(
-    """about after all also am an and any are as at be because been but by can could did do does doing don for from
-    get got had has have he her him his how if in into is it its just let like me more my need no not of on one or
-    our out please she should so some than that the their them then there they this to up us use want was we were
-    what when where which who why will with would you your""".split()  # noqa: SIM905
+    """
+    about after all also am an and any are as at be because been but by can could did do does doing don
+    for from get got had has have he her him his how if in into is it its just let like me more my need
+    no not of on one or our out please she should so some than that the their them then there they this
+    to up us use want was we were what when where which who why will with would you your
+    """.split()  # noqa: SIM905 - reads better than a list
 )

@@ -17,8 +17,8 @@ def near_duplicates(texts: Sequence[str], *, threshold: float) -> list[tuple[int
     """Groups of places whose texts are alike: MinHash finds candidates, exact comparison decides.
 
     The first place of a group leads it and every other is at least `threshold` alike to it (0 to 1:
-    Jaccard of four-byte windows, case and spacing aside) or the same but for slips of a key and fillers. A place is in one group at most, so keeping the
-    leaders leaves no two texts alike.
+    Jaccard of four-byte windows, case and spacing aside) or the same but for slips of a key and fillers.
+    A place is in one group at most, so keeping the leaders leaves no two texts alike.
     """
     keys = band_keys(texts, threshold=threshold)
     return groups_of(leaders(keys, comparing(texts.__getitem__, threshold=threshold)))
@@ -66,7 +66,7 @@ def find_near_duplicates(corpus: Corpus, options: Options) -> Iterator[Evidence]
         message=f"{counted(len(places), 'example')} of {len(corpus):,} "
         f"{'is' if len(places) == 1 else 'are'} at least {options.near:.0%} the same as an earlier one "
         f"with the same answer ({counted(len(np.unique(originals)), 'original')}).",
-        why="So many near copies are the mark of templates: the file holds fewer different examples than lines."
+        why="So many near copies are the mark of templates: there are fewer examples than lines."
         if from_templates
         else "Near copies weigh like copies, and a test item that resembles them is no test.",
         remedy="Vary the wording, and split training from test by template."

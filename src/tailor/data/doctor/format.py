@@ -22,12 +22,18 @@ from tailor.data.doctor.similar import Columns
 from tailor.data.problems import Problem
 
 _PREFIX: Final = re.compile(
-    r"\W{0,3}(?:(?:the |final |my |correct )*(?:answer|response|output|label|category|class|intent|result|sql|query"
-    r"|json|solution|assistant|bot|ai|a)(?: is)?)\W{0,2}\s*[:\u2013-]\W{0,3}\s*",
+    r"\W{0,3}(?:(?:the |final |my |correct )*(?:answer|response|output|label|category|class|intent|result"
+    r"|sql|query|json|solution|assistant|bot|ai|a)(?: is)?)\W{0,2}\s*[:\u2013-]\W{0,3}\s*",
     re.IGNORECASE,
 )
 _FENCE: Final = re.compile(r"\s*```[\w-]*\s*\n?(.*?)\s*```\s*$", re.DOTALL)
 _QUOTES: Final = ('"', "'", "`", "\u201c", "\u201d", "\u2018", "\u2019", "*")
+_HTML: Final = re.compile(
+    r"</(?:p|div|span|a|b|i|li|ul|ol|table|td|h\d|br)>|<br ?/?>|&(?:nbsp|amp|lt|gt|quot|#39);"
+)
+_NUMBER: Final = re.compile(r"[-+]?[$\u20ac\u00a3]?\d[\d,. ]*%?")
+_BULLET: Final = re.compile(r"\s*(?:[-*\u2022]|\d+[.)])\s")
+_ENDINGS: Final = (".", "!", "?", "\u2026", '."', '!"', '?"', "\u3002", "\uff01", "\uff1f")
 _LEAST: Final = 20
 """Answers that it takes to speak of a majority."""
 
@@ -74,14 +80,6 @@ FEATURES: Final = (
     Feature("list_marks", "is a list with bullets", lambda text: _BULLET.match(text) is not None, 0.97, 0.01),
 )
 """In the order of their bits."""
-
-_HTML: Final = re.compile(
-    r"</(?:p|div|span|a|b|i|li|ul|ol|table|td|h\d|br)>|<br ?/?>|&(?:nbsp|amp|lt|gt|quot|#39);"
-)
-_NUMBER: Final = re.compile(r"[-+]?[$\u20ac\u00a3]?\d[\d,. ]*%?")
-_BULLET: Final = re.compile(r"\s*(?:[-*\u2022]|\d+[.)])\s")
-_ENDINGS: Final = (".", "!", "?", "\u2026", '."', '!"', '?"', "\u3002", "\uff01", "\uff1f")
-_SPACE_BITS: Final = 3
 
 
 def features_of(answer: str) -> int:
@@ -189,9 +187,9 @@ def find_broken_json(corpus: Corpus, options: Options) -> Iterator[Evidence]:
     for place in places:
         if corpus.line(place) in bad:
             continue
-        said = next(shapes.oddities(_parsed(corpus.answers[place])), None)
-        if said:
-            odd.append(advice(corpus.line(place), "json_shape", said, "Give all answers the same shape."))
+        oddity = next(shapes.oddities(_parsed(corpus.answers[place])), None)
+        if oddity:
+            odd.append(advice(corpus.line(place), "json_shape", oddity, "Give all answers the same shape."))
     yield from finding(
         odd,
         title="JSON of another shape",
@@ -305,7 +303,8 @@ def _break(
         if lacks:
             said = f"nearly every answer {feature.words}; this one does not."
         if is_space and not lacks:
-            said = f"the answer {corpus.answers[place][-60:]!a} has white space around it, which would be learned."
+            shown = corpus.answers[place][-60:]
+            said = f"the answer {shown!a} has white space around it, which would be learned."
         problems.append(advice(corpus.line(place), code, said, "Write all answers alike."))
     few = counted(len(places), "answer")
     yield from finding(
@@ -325,7 +324,8 @@ def _break(
 
 def _everywhere(corpus: Corpus, places: Columns, feature: Feature) -> Iterator[Evidence]:
     """White space that many answers have: a habit of older formats that is no longer wanted."""
-    said = f"{len(places):,} of {len(corpus):,} answers: {feature.words.replace('starts', 'start').replace('ends', 'end')}."
+    side = "before" if feature.name == "space_before" else "after"
+    said = f"{len(places):,} of {len(corpus):,} answers have white space {side} them."
     yield from finding(
         [advice(None, "white_space", said, "Remove it.")],
         title="White space around answers",

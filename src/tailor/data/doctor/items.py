@@ -11,7 +11,7 @@ from tailor.data._tools import check_tools
 from tailor.data.doctor.corpus import Item
 from tailor.data.examples import Example, JsonObject, Message, TextExample, canonical_json, digest_of
 from tailor.data.problems import Findings, Problem
-from tailor.data.reading import Rows, SupervisedReader
+from tailor.data.reading import Rows, SupervisedReader, looks_like_reinforcement
 from tailor.data.rows import Form, Row
 
 Incoming = Iterable[Row | Problem]
@@ -70,13 +70,7 @@ def form_of(value: JsonObject) -> Form:
     if "preferred_output" in value or "chosen" in value:
         return Form.PREFERENCE
     if "messages" in value:
-        messages = value["messages"]
-        roles = (
-            [each.get("role") for each in messages if isinstance(each, dict)]
-            if isinstance(messages, list)
-            else []
-        )
-        return Form.REINFORCEMENT if roles and "assistant" not in roles and len(value) > 1 else Form.CHAT
+        return Form.REINFORCEMENT if looks_like_reinforcement(value) else Form.CHAT
     if "text" in value and "prompt" not in value:
         return Form.TEXT
     return Form.CHAT

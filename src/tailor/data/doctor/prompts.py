@@ -44,7 +44,7 @@ def find_system_prompts(corpus: Corpus, options: Options) -> Iterator[Evidence]:
         yield from finding(
             [advice(None, "system_prompt_missing", said, "Train with the prompts that you will serve with.")],
             title="Missing system prompts",
-            message=f"{counted(len(lines), 'example')} of {len(corpus):,} without a system prompt; others have one.",
+            message=f"{counted(len(lines), 'example')} of {len(corpus):,} without a system prompt.",
             why="The model answers best in the form it was trained in; two forms halve the examples of each.",
             remedy="Train with the prompts that you will serve with.",
             total=len(corpus),

@@ -26,8 +26,8 @@ _REFUSAL: Final = re.compile(
 _HEDGE: Final = re.compile(
     r"\bas an? (?:ai|large language model|language model)\b"
     r"|\bas of my (?:last|latest|knowledge) |\bmy (?:knowledge|training) (?:cut-?off|data)\b"
-    r"|\bi (?:don't|do not) have (?:access to (?:real[- ]time|the internet|current)|personal (?:opinions|feelings"
-    r"|experiences))"
+    r"|\bi (?:don't|do not) have (?:access to (?:real[- ]time|the internet|current)"
+    r"|personal (?:opinions|feelings|experiences))"
     r"|\bi'?m (?:just |only )?an? (?:ai|language model|chatbot|virtual assistant)\b"
     r"|\bi(?:'m| am) not (?:entirely |quite |completely )?(?:sure|certain) (?:if|about|what|whether|but)\b"
     r"|\bit(?: is|'s) (?:always )?(?:best|important|advisable) to consult (?:with )?an?\b"
@@ -69,7 +69,7 @@ def find_hedges(corpus: Corpus, options: Options) -> Iterator[Evidence]:
     yield from finding(
         [advice(line, "hedge", said, remedy) for line in corpus.lines(places)],
         title="Hedges",
-        message=f"{counted(len(places), 'answer')} of {len(corpus):,} talk about being an assistant, or hope to help.",
+        message=f"{counted(len(places), 'answer')} of {len(corpus):,} talk about being an assistant.",
         why="Such phrases are the easiest thing to learn; the tuned model says them everywhere.",
         remedy="Cut the phrases out of the answers.",
         total=len(corpus),

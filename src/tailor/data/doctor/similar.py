@@ -1,10 +1,10 @@
 """How alike two texts are, and which of many are alike, without comparing each with each.
 
 A text is the set of its four-byte windows, case and spacing set aside and repeated ones counted; two texts
-are as alike as their sets overlap (Jaccard). In short texts one slip of a key spoils a fifth of the windows, so
-texts that are the same but for slips, fillers and punctuation are alike too. MinHash with banding names candidates, and every candidate is then compared
-exactly: what is reported as alike is alike, and only a candidate that MinHash misses can be missing
-(under 1 % at the threshold itself, next to none above it).
+are as alike as their sets overlap (Jaccard). In short texts one slip of a key spoils a fifth of the windows,
+so texts that are the same but for slips, fillers and punctuation are alike too. MinHash with banding names
+candidates, and every candidate is then compared exactly: what is reported as alike is alike, and only a
+candidate that MinHash misses can be missing (under 1 % at the threshold itself, next to none above it).
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def band_keys(texts: Sequence[str], *, threshold: float) -> Columns:
             keys ^= keys >> np.uint64(29)
     found = np.maximum(keys >> np.uint64(32), 1).astype(np.uint32)
     found[offsets[1:] == offsets[:-1]] = 0
-    return found
+    return np.asarray(found)
 
 
 def leaders(keys: Columns, alike: Alike) -> Columns:
@@ -199,7 +199,10 @@ def _hashed_windows(texts: Sequence[str]) -> tuple[Columns, Columns]:
     # Each text is followed by zeros, so that short ones have a window too; the surplus is cut off below.
     padding = b"\0" * WINDOW_BYTES
     letters = np.frombuffer(padding.join([*encoded, b""]), dtype=np.uint8).astype(np.uint64)
-    packed = sum((letters[at : len(letters) - WINDOW_BYTES + 1 + at] << np.uint64(8 * at)) for at in range(4))
+    ends = len(letters) - WINDOW_BYTES + 1
+    packed = letters[:ends].copy()
+    for at in range(1, WINDOW_BYTES):
+        packed |= letters[at : ends + at] << np.uint64(8 * at)
     starts = np.concatenate([[0], np.cumsum(lengths + WINDOW_BYTES)[:-1]]) if len(encoded) else lengths
     counts = np.where(lengths > 0, np.maximum(lengths - WINDOW_BYTES + 1, 1), 0)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.uint64)

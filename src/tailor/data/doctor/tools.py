@@ -109,7 +109,7 @@ def _check_arguments(line: int, name: str, call: JsonObject, schema: Any, field:
         return
     try:
         error = next(validator.iter_errors(arguments), None)
-    except Exception as failure:  # noqa: BLE001 - a reference that cannot be resolved raises what it likes
+    except Exception as failure:
         said = f"the schema of {name[:64]!a} cannot be used: {type(failure).__name__}."
         yield advice(line, "tool_schema", said, "Correct the schema of the tool.", field)
         return

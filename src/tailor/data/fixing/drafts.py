@@ -52,6 +52,9 @@ class Draft:
         self.counts: Counter[str] = Counter()
         """Changes by step and action, such as `drop_duplicates dropped`."""
         self.num_changes = 0
+        """Of any kind, so far."""
+        self.num_rewritten = 0
+        """Of these, rows that say something else than before."""
         self._log = log
         self._spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115 - lives as long as we do
         self._end = 0
@@ -86,6 +89,7 @@ class Draft:
     def change(self, place: int, value: JsonObject, *, step: str, reason: str) -> None:
         """Put another row in the place of one."""
         self._say(place, "changed", step, reason, value)
+        self.num_rewritten += 1
         self._starts[place] = self._write(value)
 
     def drop(self, reasons: dict[int, str], *, step: str, action: str = "dropped") -> None:
@@ -101,6 +105,7 @@ class Draft:
             made = [self._starts[place]]
             if place in parts:
                 made = [self._write(value) for value in parts[place]]
+                self.num_rewritten += 1
                 for value in parts[place]:
                     self._say(place, "split", step, reason, value)
             starts.extend(made)

@@ -26,7 +26,8 @@ from tailor.data.rows import Form, Row, Source
 from tailor.errors import Internal, InvalidRequest
 
 _MAX_ROUNDS: Final = 50
-_Steps = list[tuple[str, Callable[[Draft], None]]]
+_ROW_BY_ROW: Final = frozenset({"redact", "truncate", "split_long", "drop_invalid"})
+"""Steps that look at one row at a time: rows that have gone give them nothing new to do."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,8 +89,8 @@ def fix(
     try:
         yield from _read(draft, source)
         num_read, num_unread = len(draft), draft.num_changes
-        steps = _steps(choices, source.form)
-        yield from _settled(draft, steps)
+        repairs = _Repairs(draft, choices, source.form)
+        yield from repairs.settle()
         held: list[int] = []
         validation_sha256 = None
         if choices.split is not None and validation is not None:
@@ -97,7 +98,7 @@ def fix(
             held = held_out(draft, share=choices.split, threshold=choices.similarity, seed=choices.seed)
             validation_sha256 = draft.write(validation, held)
             draft.drop(dict.fromkeys(held, "held out for validation"), step="split", action="moved")
-        yield from _balanced(draft, steps, choices)
+        yield from _balanced(draft, repairs, choices)
         yield Fixed(
             num_read=num_read,
             num_unread=num_unread,
@@ -123,50 +124,66 @@ def _read(draft: Draft, source: Source) -> Iterator[Step]:
         raise InvalidRequest(f"{source.name} holds no rows that can be read.")
 
 
-def _balanced(draft: Draft, steps: _Steps, choices: Choices) -> Iterator[Step]:
+class _Repairs:
+    """The steps that were chosen, taken until none of them changes anything."""
+
+    def __init__(self, draft: Draft, choices: Choices, form: Form) -> None:
+        self._draft = draft
+        self._steps = list(_steps(choices, form))
+        self._seen: dict[str, int] = {}
+
+    def add(self, name: str, step: Callable[[Draft], None]) -> None:
+        """Take one more step from now on, after all others."""
+        self._steps.append((name, step))
+
+    def settle(self) -> Iterator[Step]:
+        """Take the steps until a whole round changes nothing."""
+        draft = self._draft
+        for _ in range(_MAX_ROUNDS):
+            before = draft.num_changes
+            for name, step in self._steps:
+                if name in _ROW_BY_ROW and self._seen.get(name) == draft.num_rewritten:
+                    continue  # it has seen every row as it is now
+                yield Step(name=name, num_rows=len(draft))
+                self._seen[name] = draft.num_rewritten
+                step(draft)
+                if not len(draft):
+                    raise InvalidRequest(f"Nothing is left after {name}.", remedy="Choose less.")
+            if draft.num_changes == before:
+                return
+        names = ", ".join(name for name, _ in self._steps)
+        raise Internal(f"The steps undo each other: {names} never settle.")
+
+
+def _steps(choices: Choices, form: Form) -> Iterator[tuple[str, Callable[[Draft], None]]]:
+    near = choices.similarity
+    settled = choices.contradictions
+    if choices.normalise:
+        yield "normalise", normalise
+    if choices.redact:
+        yield "redact", lambda draft: redact(draft, choices.redact)
+    if choices.truncate is not None or choices.split_long is not None:
+        yield "truncate" if choices.truncate else "split_long", lambda draft: _fit(draft, choices)
+    if choices.drop_invalid:
+        yield "drop_invalid", lambda draft: drop_invalid(draft, form)
+    if choices.drop_duplicates:
+        yield "drop_duplicates", drop_duplicates
+    if choices.near_duplicates:
+        yield "near_duplicates", lambda draft: drop_near_duplicates(draft, threshold=near)
+    if settled is not None:
+        yield "contradictions", lambda draft: settle_contradictions(draft, settled, threshold=near)
+
+
+def _balanced(draft: Draft, repairs: _Repairs, choices: Choices) -> Iterator[Step]:
     balance = choices.balance
     if balance is not None and balance.how == "cap":
-        steps = [*steps, ("balance", lambda draft: cap(draft, balance, seed=choices.seed))]
+        repairs.add("balance", lambda draft: cap(draft, balance, seed=choices.seed))
     # What was held out, and what a cap drops, may have stood between two rows that contradict each other.
     if choices.split is not None or balance is not None:
-        yield from _settled(draft, steps)
+        yield from repairs.settle()
     if balance is not None and balance.how == "upsample":
         yield Step(name="balance", num_rows=len(draft))
         upsample(draft, balance)
-
-
-def _settled(draft: Draft, steps: _Steps) -> Iterator[Step]:
-    """Take the steps until a whole round changes nothing."""
-    for _ in range(_MAX_ROUNDS):
-        before = draft.num_changes
-        for name, step in steps:
-            yield Step(name=name, num_rows=len(draft))
-            step(draft)
-            if not len(draft):
-                raise InvalidRequest(f"Nothing is left after {name}.", remedy="Choose less; see the log.")
-        if draft.num_changes == before:
-            return
-    raise Internal(f"The steps undo each other: {', '.join(name for name, _ in steps)} never settle.")
-
-
-def _steps(choices: Choices, form: Form) -> _Steps:
-    near = choices.similarity
-    steps: _Steps = []
-    if choices.normalise:
-        steps.append(("normalise", normalise))
-    if choices.redact:
-        steps.append(("redact", lambda draft: redact(draft, choices.redact)))
-    if choices.truncate is not None or choices.split_long is not None:
-        steps.append(("truncate" if choices.truncate else "split_long", lambda draft: _fit(draft, choices)))
-    if choices.drop_invalid:
-        steps.append(("drop_invalid", lambda draft: drop_invalid(draft, form)))
-    if choices.drop_duplicates:
-        steps.append(("drop_duplicates", drop_duplicates))
-    if choices.near_duplicates:
-        steps.append(("near_duplicates", lambda draft: drop_near_duplicates(draft, threshold=near)))
-    if (settled := choices.contradictions) is not None:
-        steps.append(("contradictions", lambda draft: settle_contradictions(draft, settled, threshold=near)))
-    return steps
 
 
 def _fit(draft: Draft, choices: Choices) -> None:

@@ -17,7 +17,7 @@ _MINOR: Final = 0.02
 _MOST_CHIPS: Final = 200
 
 
-def page(diagnosis: Diagnosis, *, seen: Sequence[Seen] = ()) -> str:
+def page_of(diagnosis: Diagnosis, *, seen: Sequence[Seen] = ()) -> str:
     """The page. `seen`: examples as the model will see them."""
     body = "".join(
         part
@@ -52,7 +52,7 @@ def _head(diagnosis: Diagnosis) -> Iterator[str]:
         noun = "problem" if report.num_blocking == 1 else "problems"
         yield f'<p class="verdict bad">{report.num_blocking:,} {noun} must be mended first; {advice}.</p>'
     yield '<div class="numbers">'
-    yield _number(f"{report.num_examples:,} / {report.num_lines:,}", "valid examples")
+    yield _number(f"{report.num_examples:,}", f"valid examples of {report.num_lines:,}")
     copies = diagnosis.figure("copies")
     if copies:
         yield _number(f"{copies['own']:,}", "different ones")
@@ -85,7 +85,8 @@ def _card(finding: Finding, known: set[int]) -> Iterator[str]:
     )
     fix = f"<code>tailor data fix FILE -o OUT.jsonl {escape(finding.fix)}</code>" if finding.fix else ""
     yield (
-        f'<section class="card {kind}" id="{escape(finding.code)}"><header><b>{escape(finding.title)}</b>{tag}'
+        f'<section class="card {kind}" id="{escape(finding.code)}">'
+        f"<header><b>{escape(finding.title)}</b>{tag}"
         f'<span class="count">{count}</span></header><p>{escape(finding.message)}</p>'
         f'<p class="why">{escape(finding.why)}</p><p class="do">{escape(finding.remedy)}{fix}</p>'
     )
@@ -129,7 +130,7 @@ def _drawn(diagnosis: Diagnosis) -> Iterator[tuple[str, str, str]]:
                 histogram(lengths["asked"], label="tokens asked", limit=context),
                 f"Longest: {lengths['asked']['longest']:,}. {how}",
             )
-        if diagnosis.task.kind != "reinforcement":
+        if diagnosis.task.kind not in ("reinforcement", "classification"):
             yield (
                 "Length of answers, in tokens",
                 histogram(lengths["answered"], label="tokens answered", limit=context),
@@ -175,11 +176,12 @@ def _seen(seen: Sequence[Seen]) -> Iterator[str]:
     if not seen:
         return
     yield "<h2>What the model will see</h2>"
-    yield '<p class="soft">Every token of the first examples as the chat template writes them. Green ones are learnt.</p>'
+    yield '<p class="soft">Every token of the first examples, as the chat template writes them. '
+    yield "Green ones are learnt.</p>"
     for example in seen:
         cut = f", {example.num_cut:,} cut off" if example.num_cut else ""
         yield (
-            f'<div class="plot" style="margin-top:12px"><h3>Line {example.line}: {len(example.tokens):,} tokens, '
+            f'<div class="plot"><h3>Line {example.line}: {len(example.tokens):,} tokens, '
             f'{example.num_learnt:,} learnt{cut}</h3><div class="seen mono">'
         )
         was_cut = False
@@ -195,7 +197,8 @@ def _seen(seen: Sequence[Seen]) -> Iterator[str]:
 def _samples(diagnosis: Diagnosis) -> Iterator[str]:
     if not diagnosis.samples:
         return
-    yield "<h2>The lines spoken of</h2><table><thead><tr><th>line</th><th>asked</th><th>answered</th></tr></thead><tbody>"
+    yield "<h2>The lines spoken of</h2>"
+    yield "<table><thead><tr><th>line</th><th>asked</th><th>answered</th></tr></thead><tbody>"
     for line, (asked, answer) in diagnosis.samples.items():
         yield (
             f'<tr id="L{line}"><td class="at">{line:,}</td><td class="text">{escape(_cut(asked))}</td>'
@@ -206,7 +209,7 @@ def _samples(diagnosis: Diagnosis) -> Iterator[str]:
 
 def _footer(diagnosis: Diagnosis) -> str:
     notes = "".join(f"<p>{escape(sentence)}</p>" for sentence in diagnosis.unchecked)
-    return f"{notes}<p>Written by tailor. Advice is advice: nothing was changed, and training does not wait for it.</p>"
+    return f"{notes}<p>Written by tailor. Nothing was changed; training does not wait for advice.</p>"
 
 
 def _number(value: str, words: str) -> str:

@@ -14,7 +14,8 @@ def histogram(data: dict[str, Any], *, label: str, limit: int | None = None) -> 
     """Counts in equal steps, with the median and, where it lies inside, a limit."""
     counts, step = list(data["counts"]), data["step"]
     height, left, base = 150, 8, 122
-    width = (_WIDTH - 2 * left) / max(len(counts), 1)
+    inner = _WIDTH - 2 * left
+    width = inner / max(len(counts), 1)
     top = max([*counts, 1])
     bars = "".join(
         f'<rect x="{left + at * width:.1f}" y="{base - count / top * (base - 14):.1f}" '
@@ -24,12 +25,18 @@ def histogram(data: dict[str, Any], *, label: str, limit: int | None = None) -> 
         if count
     )
     end = len(counts) * step
+    if step == 1 and len(counts) <= 16:
+        places = [((at + 0.5) / len(counts), str(at), "middle") for at in range(len(counts))]
+    else:
+        anchors = ("start", "middle", "middle", "middle", "end")
+        places = [(at / 4, f"{at / 4 * end:,.0f}", anchor) for at, anchor in enumerate(anchors)]
     ticks = "".join(
-        f'<text x="{left + share * (_WIDTH - 2 * left):.0f}" y="{base + 16}" text-anchor="{anchor}">'
-        f"{share * end:,.0f}</text>"
-        for share, anchor in ((0, "start"), (0.25, "middle"), (0.5, "middle"), (0.75, "middle"), (1, "end"))
+        f'<text x="{left + share * inner:.0f}" y="{base + 16}" text-anchor="{anchor}">{words}</text>'
+        for share, words, anchor in places
     )
-    marks = _mark(data["median"] / end, f"median {data['median']:,.0f}", left, base, "median")
+    marks = _mark(
+        (data["median"] + 0.5 * (step == 1)) / end, f"median {data['median']:,.0f}", left, base, "median"
+    )
     if limit is not None and limit < end:
         marks += _mark(limit / end, f"context {limit:,}", left, base, "limit")
     axis = f'<line class="axis" x1="{left}" x2="{_WIDTH - left}" y1="{base}" y2="{base}"/>'
@@ -71,7 +78,8 @@ def stack(parts: Sequence[tuple[str, int, str]], *, label: str) -> str:
         width = _WIDTH * count / total
         if count:
             drawn.append(
-                f'<rect class="{colour}" x="{x:.1f}" y="4" width="{max(width - 1, 1):.1f}" height="26" rx="3">'
+                f'<rect class="{colour}" x="{x:.1f}" y="4" width="{max(width - 1, 1):.1f}" height="26" '
+                f'rx="3">'
                 f"<title>{escape(name)}: {count:,}</title></rect>"
             )
         legend.append(
@@ -92,27 +100,26 @@ def scatter(data: dict[str, Any], *, label: str) -> str:
         for x, y, group, line in data["points"]
     ]
     points = "".join(
-        f'<a href="#L{line}"><circle class="g{group % _GROUP_COLOURS}" cx="{x:.0f}" cy="{y:.0f}" r="2.6">'
+        f'<a href="#L{line}"><circle class="g{group % _GROUP_COLOURS}" cx="{x:.0f}" cy="{y:.0f}" r="2.8">'
         f"<title>line {line}: {escape(groups[group][0])}</title></circle></a>"
         for x, y, group, line in spots
     )
-    names = []
-    taken: list[tuple[float, float]] = []
-    order = sorted(range(len(groups)), key=lambda group: -groups[group][1])
-    for group in order:
+    names: list[str] = []
+    taken: list[tuple[float, float, float]] = []
+    for group in sorted(range(len(groups)), key=lambda group: -groups[group][1]):
         mine = [(x, y) for x, y, of, _ in spots if of == group]
         if not mine:
             continue
-        x = min(max(sorted(x for x, _ in mine)[len(mine) // 2], 70), _WIDTH - 70)
-        y = sorted(y for _, y in mine)[len(mine) // 2]
-        while any(abs(y - other_y) < 13 and abs(x - other_x) < 125 for other_x, other_y in taken):
-            y += 13
-        if y > height - 4:
-            continue
-        taken.append((x, y))
-        names.append(
-            f'<text class="name" x="{x:.0f}" y="{y:.0f}" text-anchor="middle">{escape(groups[group][0])}</text>'
-        )
+        name = _short(groups[group][0], 26)
+        half = 3.3 * len(name)
+        x = min(max(sum(x for x, _ in mine) / len(mine), half + 4), _WIDTH - half - 4)
+        y = max(min(y for _, y in mine) - 5, 11)
+        # A name that would cover another is left out; the points say it when pointed at.
+        if all(abs(y - other_y) > 15 or abs(x - other_x) > half + other for other_x, other_y, other in taken):
+            taken.append((x, y, half))
+            names.append(
+                f'<text class="name" x="{x:.0f}" y="{y:.0f}" text-anchor="middle">{escape(name)}</text>'
+            )
     return _svg(height, points + "".join(names), label)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO, Final
@@ -157,7 +157,7 @@ class _Passing(Findings):
         super().__init__()
         self._waiting: deque[Problem] = deque()
 
-    def add(self, problem: Problem) -> None:
+    def add(self, problem: Problem, *, lines: Iterable[int] = ()) -> None:
         self._waiting.append(problem)
 
     def taken(self) -> Iterator[Problem]:

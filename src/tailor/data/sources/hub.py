@@ -21,11 +21,15 @@ def fetched(path: Path) -> Path:
     """The path itself, or the folder of the data set that `hf:owner/name` stands for.
 
     Raises:
-        InvalidRequest: There is no such data set, or it may not be had.
+        InvalidRequest: There is no such data set, it may not be had, or `hf:` was left out.
         Unavailable: The hub cannot be reached.
     """
     hub = _HUB.fullmatch(path.as_posix())
     if hub is None:
+        if len(path.parts) == 2 and not path.suffix and not path.parent.exists():
+            raise InvalidRequest(
+                f"There is no file {path}.", remedy=f"For a data set of the Hugging Face hub write hf:{path}."
+            )
         return path
     library = needed("huggingface_hub")
     errors = needed("huggingface_hub.errors")

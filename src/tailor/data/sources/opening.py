@@ -138,7 +138,8 @@ def _mapped(opened: _Opened, given: Mapping, form: Form | None) -> Source:
     first = opened.names[0]
     sample = _sample(opened, first, given)
     if not sample:
-        problem = next((item for _, item in opened.records(first) if isinstance(item, Problem)), None)
+        wrong = (item for _, item in opened.records(first) if isinstance(item, Problem))
+        problem = next((item for item in wrong if item.severity == "blocking"), None)
         place = f"line {problem.line}: " if problem is not None and problem.line else ""
         reason = f" that can be read; {place}{problem.message}" if problem is not None else "."
         if opened.formats[first].is_jsonl:

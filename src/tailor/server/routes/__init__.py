@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from tailor.server.routes import chat, completions, files, graders, health, jobs, models, tailor
+from tailor.server.routes import chat, completions, files, graders, health, jobs, models, reports, tailor
 
 
 def routers() -> list[APIRouter]:
     """Every route of the server."""
-    return [module.router for module in (health, files, jobs, graders, models, chat, completions, tailor)]
+    return [module.router for module in (health, files, jobs, graders, models, chat, completions, reports, tailor)]
 
 
 __all__ = ["routers"]

@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel
 
 from tailor import __version__
-from tailor.data import read_supervised
-from tailor.errors import InvalidRequest, NotFound
+from tailor.errors import NotFound
 from tailor.protocol import Proof
 from tailor.server.calls import Reading
 from tailor.server.requests import new_router
 
 router = new_router("tailor", "/v1/tailor")
-
-
-_MAX_REPORT_BYTES = 64 * 1024 * 1024
-"""The whole of a file's examples is held in memory while it is checked."""
-
-
-class FileReport(BaseModel):
-    """What a check of a training file found."""
-
-    object: Literal["tailor.file_report"] = "tailor.file_report"
-    file: str
-    ok: bool
-    """Whether a job can train on it."""
-    summary: str
-    num_lines: int
-    num_examples: int
-    num_blocking: int
-    num_advice: int
-    counts: dict[str, int]
-    """How often each kind of problem was found."""
-    problems: list[dict[str, Any]]
-    """The first hundred: line, field, code, message, remedy, severity."""
 
 
 class EngineFigures(BaseModel):
@@ -75,22 +52,6 @@ def retrieve_proof(call: Reading, model: str) -> Proof:
             remedy="A job makes one for its final model; a checkpoint has none.",
         )
     return Proof.model_validate(proof)
-
-
-@router.get("/files/{file_id}/report")
-def report_file(call: Reading, file_id: str) -> FileReport:
-    """Check a file as a job would: every problem with its line, before any job is started."""
-    record = call.store.files.get(call.tenant, file_id)
-    if record.bytes > _MAX_REPORT_BYTES:
-        raise InvalidRequest(
-            f"The file has {record.bytes:,} bytes; up to {_MAX_REPORT_BYTES:,} are checked here.",
-            param="file_id",
-            code="file_too_large",
-            remedy="Check it where it is with `tailor check FILE`; a job checks it in any case.",
-        )
-    with call.store.files.open(call.tenant, file_id) as stream:
-        report = read_supervised(stream, name=record.filename).report
-    return FileReport(**report.to_dict(), summary=report.summary())
 
 
 @router.get("/server")

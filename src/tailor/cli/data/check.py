@@ -1,0 +1,261 @@
+"""`tailor data check FILE`: everything the doctor says about training data, on one screen or as a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tailor.cli.data import options, tokens
+from tailor.cli.options import Json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from tailor.cli.view import View
+    from tailor.data.doctor import Corpus, Diagnosis, Finding, Options
+    from tailor.data.doctor.task import Goal as GoalName
+    from tailor.data.report import Seen
+    from tailor.data.rows import Source
+
+_ON_A_SCREEN = 8
+_SEEN_ON_A_PAGE = 3
+_SEVERITIES = {"blocking": ("✗", "bold red"), "advice": ("!", "yellow")}
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A file, folder or archive; hf:OWNER/NAME.")]
+Validation = Annotated[
+    Path | None, typer.Option("--validation", metavar="FILE", help="Look for leaks into this one.")
+]
+Html = Annotated[
+    Path | None, typer.Option("--html", metavar="OUT.html", help="Write the whole report as one page.")
+]
+Goal = Annotated[
+    str | None,
+    typer.Option(
+        "--goal",
+        metavar="GOAL",
+        help="Judge the amount for: format, style, domain or behaviour. (default: by the answers)",
+    ),
+]
+Near = Annotated[
+    float, typer.Option("--near", min=0.3, max=1.0, metavar="SHARE", help="What counts as nearly the same.")
+]
+Epochs = Annotated[int, typer.Option("--epochs", min=1, metavar="N", help="To count the tokens trained.")]
+Every = Annotated[bool, typer.Option("--all", help="Every finding, with its first lines, not one screen.")]
+
+
+def check(
+    file: File,
+    validation: Validation = None,
+    html: Html = None,
+    base: tokens.Base = None,
+    goal: Goal = None,
+    near: Near = 0.8,
+    epochs: Epochs = 3,
+    every: Every = False,
+    input: options.Input = None,
+    output: options.Output = None,
+    system: options.System = None,
+    system_column: options.SystemColumn = None,
+    messages: options.Messages = None,
+    preferred: options.Preferred = None,
+    rejected: options.Rejected = None,
+    text: options.Text = None,
+    keep: options.Keep = None,
+    each: options.Each = None,
+    label: options.Labels = None,
+    form: options.WantedForm = None,
+    split: options.Split = None,
+    encoding: options.Encoding = None,
+    as_json: Json = False,
+) -> None:
+    """Find what would ruin a model, before training does. Needs no server.
+
+    Copies, contradictions, leaks into the validation file, wrong labels, broken formats, personal data,
+    classes, lengths, languages: each with lines, reason and remedy. Blocking problems end with exit code 1.
+    """
+    from tailor.cli.view import View
+    from tailor.data.doctor import Options
+    from tailor.data.rows import open_source
+
+    view = View.open(as_json=as_json)
+    mapping = options.mapping_of(
+        input=input,
+        output=output,
+        system=system,
+        system_column=system_column,
+        messages=messages,
+        preferred=preferred,
+        rejected=rejected,
+        text=text,
+        keep=keep,
+        each=each,
+        labels=label,
+    )
+    wanted = options.form_of(form)
+    go_by = Options(tokens=tokens.token_count(base), goal=_goal(goal), near=near, epochs=epochs)
+
+    def opened(path: Path, part: str | None) -> Source:
+        return open_source(path, mapping=mapping, form=wanted, split=part, encoding=encoding)
+
+    source = opened(file, split)
+    held_out = None if validation is None else opened(validation, None)
+    found = _diagnose(view, source, held_out, go_by)
+    seen = _seen(source, base) if html is not None else ()
+    if html is not None:
+        _write(html, found[0], seen)
+    if not as_json:
+        for diagnosis in found:
+            show(view, diagnosis, source=source, every=every)
+        _say_what_next(view, html)
+    view.emit({"ok": all(each.ok for each in found), "files": [each.to_dict() for each in found]})
+    if not all(each.ok for each in found):
+        raise typer.Exit(1)
+
+
+def show(view: View, diagnosis: Diagnosis, *, source: Source | None = None, every: bool = False) -> None:
+    """A diagnosis on one screen; with `every`, all findings and the first lines of each."""
+    from tailor.cli.figures import printable
+
+    report, counted = diagnosis.report, diagnosis.tokens
+    style = "bold green" if report.ok else "bold red"
+    view.say(f"{'✓' if report.ok else '✗'} {printable(report.summary())}", style=style)
+    mapped = f"; {source.mapping}" if source is not None and source.mapping.how != "given" else ""
+    view.say(printable(f"  {diagnosis.task}{mapped}"), style="dim")
+    if counted is not None:
+        view.say(
+            f"  {counted.total:,} tokens, {counted.trained:,} in {counted.epochs} epochs; "
+            f"median {counted.median:,}, longest {counted.longest:,} ({counted.counted_with})",
+            style="dim",
+        )
+        _show_figures(view, diagnosis)
+    shown = [
+        finding
+        for place, finding in enumerate(diagnosis.findings)
+        if every or finding.severity == "blocking" or place < _ON_A_SCREEN
+    ]
+    if shown:
+        view.people.print(_table(shown, every=every))
+    hidden = diagnosis.findings[len(shown) :]
+    if hidden:
+        names = ", ".join(f"{finding.title.lower()} {finding.num_problems:,}" for finding in hidden)
+        view.say(f"  and of less weight: {names} (--all)", style="dim")
+
+
+def _diagnose(view: View, source: Source, held_out: Source | None, go_by: Options) -> tuple[Diagnosis, ...]:
+    """The diagnosis of the file, and of the validation file where its lines are not sound."""
+    from tailor.data.doctor import diagnose, diagnosis_of, read_corpus
+    from tailor.data.problems import Findings
+
+    validation: Corpus | None = None
+    beside: tuple[Diagnosis, ...] = ()
+    with view.people.status("Reading and checking"):
+        if held_out is not None:
+            findings = Findings()
+            validation, num_lines = read_corpus(
+                held_out.rows(), name=held_out.name, form=held_out.form, options=go_by, findings=findings
+            )
+            beside = (
+                diagnosis_of(validation, findings, num_lines=num_lines, options=go_by, is_validation=True),
+            )
+        whole = diagnose(
+            source.rows(), name=source.name, form=source.form, options=go_by, validation=validation
+        )
+    return (whole, *beside)
+
+
+def _show_figures(view: View, diagnosis: Diagnosis) -> None:
+    """The shape of the lengths, and the classes, in a line each."""
+    from tailor.cli.figures import printable, shortened, sparkline
+
+    lengths, classes = diagnosis.figure("lengths"), diagnosis.figure("classes")
+    if lengths is not None:
+        parts = [
+            f"{name} {sparkline(lengths[key]['counts'], width=24)} 0 to "
+            f"{lengths[key]['step'] * len(lengths[key]['counts']):,}"
+            for name, key in (("asked", "asked"), ("answered", "answered"))
+            if len(lengths[key]["counts"]) > 3
+        ]
+        if parts:
+            view.say(f"  tokens: {'; '.join(parts)}", style="dim")
+    if classes is not None:
+        largest = [f"{shortened(name, most=24)} {count:,}" for name, count in classes["counts"]]
+        shown = ", ".join(largest if len(largest) < 6 else [*largest[:3], "...", *largest[-2:]])
+        view.say(printable(f"  classes: {shown}"), style="dim")
+
+
+def _table(findings: Sequence[Finding], *, every: bool) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from tailor.cli.figures import printable
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=False, padding=(0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold", ratio=3)
+    table.add_column(overflow="fold", ratio=2)
+    for finding in findings:
+        mark, style = _SEVERITIES[finding.severity]
+        told = Text(printable(finding.message))
+        if finding.lines:
+            told.append(f" {_lines(finding)}", style="dim")
+        for problem in finding.problems if every else ():
+            place = f"line {problem.line}: " if problem.line else ""
+            told.append(printable(f"\n{place}{problem.message}"), style="dim")
+        remedy = Text(finding.remedy)
+        if finding.fix:
+            remedy.append(f" fix {finding.fix}", style="cyan")
+        table.add_row(Text(mark, style=style), Text(finding.title, style="bold"), told, remedy)
+    return table
+
+
+def _lines(finding: Finding) -> str:
+    """Where: the first lines; in the order of the problems where these are ranked."""
+    told = [problem.line for problem in finding.problems if problem.line is not None]
+    lines = list(dict.fromkeys(told)) or list(finding.lines)
+    first = ", ".join(f"{line:,}" for line in lines[:4])
+    noun = "line" if len(finding.lines) == 1 else "lines"
+    return f"({noun} {first}{' ...' if len(finding.lines) > 4 else ''})"
+
+
+def _goal(given: str | None) -> GoalName | None:
+    from tailor.data.doctor.amounts import AMOUNTS
+    from tailor.errors import InvalidRequest
+
+    if given is not None and given not in AMOUNTS:
+        raise InvalidRequest(f"There is no goal {given[:40]!r}.", remedy=f"Use one of {', '.join(AMOUNTS)}.")
+    return given
+
+
+def _seen(source: Source, base: Path | None) -> tuple[Seen, ...]:
+    """The first examples as the model will see them; none where the template's library is not installed."""
+    from tailor.cli.data.show import first_examples, seen_by
+
+    try:
+        return tuple(seen_by(base, first_examples(source, _SEEN_ON_A_PAGE)))
+    except ModuleNotFoundError:
+        return ()
+
+
+def _write(path: Path, diagnosis: Diagnosis, seen: Sequence[Seen]) -> None:
+    from tailor.data.report import page_of
+    from tailor.errors import InvalidRequest
+
+    try:
+        path.write_text(page_of(diagnosis, seen=seen), encoding="utf-8")
+    except OSError as error:
+        raise InvalidRequest(
+            f"{path} cannot be written: {error.strerror}.", remedy="Name another file."
+        ) from error
+
+
+def _say_what_next(view: View, html: Path | None) -> None:
+    if html is not None:
+        view.say(f"The whole report: {html}", style="dim")
+    else:
+        view.say("Plots, groups and every line: --html report.html. Mend it: tailor data fix", style="dim")
