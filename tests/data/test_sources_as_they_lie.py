@@ -91,7 +91,7 @@ def files() -> Iterator[Path]:
             yield path
 
 
-@pytest.mark.parametrize("path", files(), ids=lambda path: path.relative_to(DATA).as_posix())
+@pytest.mark.parametrize("path", list(files()), ids=lambda path: path.relative_to(DATA).as_posix())
 def test_every_single_file_is_read_or_refused_in_words(path: Path) -> None:
     try:
         source = open_source(path)

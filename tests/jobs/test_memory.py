@@ -126,7 +126,7 @@ def test_a_cancelled_job_stops_before_the_next_micro_batch(
     store: Store, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One step of 48 examples, each a micro-batch of its own; the job is cancelled in the third."""
-    from tailor.training import learner
+    from tailor.training import learner, objective
     from tailor.training.output import supervised_losses
 
     file = store.files.add(TENANT, data=training_rows(48), filename="a", purpose="fine-tune")
@@ -148,7 +148,7 @@ def test_a_cancelled_job_stops_before_the_next_micro_batch(
             time.sleep(1.5)  # the pulse listens twice a second
         return compute(*arguments)
 
-    monkeypatch.setattr(learner, "supervised_losses", cancel_in_the_third)
+    monkeypatch.setattr(objective, "supervised_losses", cancel_in_the_third)
     monkeypatch.setattr(
         learner, "microbatches_of", lambda shard, room, share: [[example] for example in shard]
     )

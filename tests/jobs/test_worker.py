@@ -318,3 +318,16 @@ def test_a_job_of_the_method_dpo_learns_which_answer_is_better_and_resumes_to_th
     resumed = work(paused)
     assert resumed.status == "succeeded", resumed.error
     assert store.versions.get(TENANT, str(resumed.fine_tuned_model)).digest == version.digest
+
+
+def test_the_loss_of_every_training_example_is_a_result_file_hardest_first(
+    finished: tuple[Store, Job], store: Store, work: Work
+) -> None:
+    done, job = finished
+    with done.files.open(TENANT, job.result_files[1]) as stream:
+        rows = [json.loads(line) for line in stream]
+    assert len(rows) == 24
+    assert [row["loss"] for row in rows] == sorted((row["loss"] for row in rows), reverse=True)
+    assert {row["line"] for row in rows} <= set(range(1, 29))
+    quiet = work(new_small_job(store, example_losses=False))
+    assert len(quiet.result_files) == 1

@@ -55,7 +55,7 @@ def finish_job(store: Store, tenant: str, **spec: Any) -> Job:
         purpose="fine-tune-results",
     )
     return lease.publish(
-        _version(store, lease, step=None, seed=2), result_file_id=results.id, trained_tokens=100
+        _version(store, lease, step=None, seed=2), result_files=(results.id,), trained_tokens=100
     )
 
 

@@ -51,7 +51,7 @@ def train(lease: Lease, store: Store, tell: Callable[[str], None], make_version:
     results = store.files.add(
         "default", data=b"csv", filename="r.csv", purpose="fine-tune-results", once_key=lease.job_id
     )
-    lease.publish(version, result_file_id=results.id, trained_tokens=3)
+    lease.publish(version, result_files=(results.id,), trained_tokens=3)
     tell(f"done {lease.job_id}")
 
 
@@ -143,7 +143,7 @@ def test_killed_while_publishing_there_is_one_model_or_none(
         own = Store.open(store.home, floor_bytes=0)
         lease = own.queue.claim("train", "child")
         if lease is not None:
-            lease.publish(make_version(lease), result_file_id=None, trained_tokens=1)
+            lease.publish(make_version(lease), result_files=(), trained_tokens=1)
         os._exit(1)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     store.queue.reap()
@@ -153,7 +153,7 @@ def test_killed_while_publishing_there_is_one_model_or_none(
     if status == "queued":
         again = store.queue.claim("train", "next")
         assert again is not None
-        again.publish(make_version(again), result_file_id=None, trained_tokens=1)
+        again.publish(make_version(again), result_files=(), trained_tokens=1)
     (version,) = store.versions.list("default")
     assert store.jobs.get("default", job.id).fine_tuned_model == version.id
 

@@ -57,7 +57,7 @@ def test_a_job_goes_through_every_status_in_order(
     lease.add_event("Fine-tuning job started", once_key="started")
     assert lease.heartbeat(step=3, total_steps=3, phase="training", estimated_finish=99) == "run"
     version = make_version(lease)
-    done = lease.publish(version, result_file_id="file-abc", trained_tokens=42)
+    done = lease.publish(version, result_files=("file-abc",), trained_tokens=42)
 
     assert (done.status, done.fine_tuned_model, done.trained_tokens) == ("succeeded", version.id, 42)
     assert done.result_files == ("file-abc",)
@@ -148,7 +148,7 @@ def test_a_fenced_worker_writes_nothing(
             metrics={},
             version=version,
         ),
-        lambda: lease.publish(version, result_file_id=None, trained_tokens=1),
+        lambda: lease.publish(version, result_files=(), trained_tokens=1),
         lambda: lease.fail(code="x", message="late"),
         lambda: lease.pause(),
         lambda: lease.release(),
@@ -172,7 +172,7 @@ def test_cancel_and_publish_race_and_the_first_commit_wins(
     any_store: Store, train_lease: TrainLease, make_version: MakeVersion
 ) -> None:
     lease = train_lease(any_store)
-    lease.publish(make_version(lease), result_file_id=None, trained_tokens=1)
+    lease.publish(make_version(lease), result_files=(), trained_tokens=1)
     with pytest.raises(InvalidRequest, match="succeeded"):
         any_store.jobs.cancel("default", lease.job_id)
 
@@ -184,7 +184,7 @@ def test_publishing_without_the_weights_is_refused(
     version = make_version(lease)
     any_store.weights.remove(version.digest)
     with pytest.raises(Corrupt):
-        lease.publish(version, result_file_id=None, trained_tokens=1)
+        lease.publish(version, result_files=(), trained_tokens=1)
     assert lease.job.status == "running"
 
 

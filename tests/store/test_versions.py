@@ -21,7 +21,7 @@ def test_a_deleted_version_is_gone_and_its_job_stays(
 ) -> None:
     lease = train_lease(store)
     version = make_version(lease)
-    job = lease.publish(version, result_file_id=None, trained_tokens=1)
+    job = lease.publish(version, result_files=(), trained_tokens=1)
     store.versions.delete("default", version.id)
     with pytest.raises(NotFound):
         store.versions.get("default", version.id)
@@ -39,7 +39,7 @@ def test_weights_stay_while_another_version_has_the_same(
     name = "ft:tiny:org::Abcdef34:ckpt-step-3"
     checkpoint = replace(final, id=name, kind="checkpoint")
     lease.add_checkpoint(step=3, name=name, digest=final.digest, metrics={}, version=checkpoint)
-    lease.publish(final, result_file_id=None, trained_tokens=1)
+    lease.publish(final, result_files=(), trained_tokens=1)
     store.versions.delete("default", final.id)
     assert store.weights.verify(final.digest).is_dir()
     store.versions.delete("default", name)
@@ -50,7 +50,7 @@ def test_a_version_that_a_job_trains_on_from_stays(
     store: Store, train_lease: TrainLease, make_version: MakeVersion
 ) -> None:
     lease = train_lease(store)
-    job = lease.publish(version := make_version(lease), result_file_id=None, trained_tokens=1)
+    job = lease.publish(version := make_version(lease), result_files=(), trained_tokens=1)
     spec = JobSpec(
         requested_model=version.id, base="tiny", parent=version.id, training_file=job.training_file
     )
@@ -65,7 +65,7 @@ def test_the_proof_is_attached_to_the_version(
     store: Store, train_lease: TrainLease, make_version: MakeVersion
 ) -> None:
     lease = train_lease(store)
-    lease.publish(version := make_version(lease), result_file_id=None, trained_tokens=1)
+    lease.publish(version := make_version(lease), result_files=(), trained_tokens=1)
     assert store.versions.proof("default", version.id) is None
     proof = {"difference": {"mean": 0.25}}
     assert store.versions.set_proof("default", version.id, proof).proof == proof
@@ -77,7 +77,7 @@ def test_the_sweep_takes_only_old_weights_that_nothing_names(
 ) -> None:
     lease = train_lease(store)
     named, old, young = (make_version(lease, f"ft:tiny:org::Abcdef1{n}") for n in range(3))
-    lease.publish(named, result_file_id=None, trained_tokens=1)
+    lease.publish(named, result_files=(), trained_tokens=1)
     for version in (named, old):
         os.utime(store.weights.path(version.digest), (time.time() - 90_000,) * 2)
     store.sweep()

@@ -1,13 +1,9 @@
-"""`tailor check FILE`: everything wrong with a training file, before anything is trained."""
+"""What `tailor train` says of its files before anything is trained; `tailor data check` says more."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
-
-from tailor.cli.options import Json
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,28 +12,6 @@ if TYPE_CHECKING:
 
     from tailor.cli.view import View
     from tailor.data import DataReport, Dataset, Problem
-
-
-def check(
-    file: Annotated[Path, typer.Argument(help="A training file (JSONL with `messages`).", metavar="FILE")],
-    validation: Annotated[
-        Path | None, typer.Option("--validation", metavar="FILE", help="A validation file to check with it.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Find everything wrong with a training file. Needs no server.
-
-    Every problem is shown with its line, its field and what to do. Blocking ones end with exit code 1.
-    """
-    from tailor.cli.view import View
-
-    view = View.open(as_json=as_json)
-    reports = read_reports(file, validation)
-    for report in reports if not as_json else ():
-        show_report(view, report)
-    view.emit({"ok": all(report.ok for report in reports), "files": [report.to_dict() for report in reports]})
-    if not all(report.ok for report in reports):
-        raise typer.Exit(1)
 
 
 def read_reports(file: Path, validation: Path | None) -> list[DataReport]:
@@ -69,12 +43,17 @@ def show_report(view: View, report: DataReport, *, most_advice: int = 100) -> No
     advice = [problem for problem in report.problems if problem.severity == "advice"]
     shown = [*report.blocking, *advice[:most_advice]]
     if shown:
-        view.people.print(_table(shown))
+        show_problems(view, shown)
     hidden = report.num_blocking + report.num_advice - len(shown)
     if hidden > 0:
         counts = ", ".join(f"{code} {count}" for code, count in report.counts.items())
         view.say(f"... and {hidden} more; by kind: {counts}", style="dim")
     view.say(f"{'✓' if report.ok else '✗'} {report.summary()}", style="green" if report.ok else "bold red")
+
+
+def show_problems(view: View, problems: Sequence[Problem]) -> None:
+    """Problems as a table: line, place, what, and what to do."""
+    view.people.print(_table(problems))
 
 
 def _table(problems: Sequence[Problem]) -> Table:

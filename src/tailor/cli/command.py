@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from tailor import __version__
-from tailor.cli import base, chat, check, data, doctor, evaluate, jobs, keys, models, serve, train
+from tailor.cli import base, chat, data, doctor, evaluate, jobs, keys, models, serve, train
 from tailor.errors import TailorError, Unavailable
 
 
@@ -74,7 +74,7 @@ app = typer.Typer(
 
 _LOOP = "From data to answers"
 _HOUSE = "The server"
-app.command("check", rich_help_panel=_LOOP)(check.check)
+app.command("check", rich_help_panel=_LOOP)(data.check)
 app.add_typer(data.app, name="data", rich_help_panel=_LOOP)
 app.command("train", rich_help_panel=_LOOP)(train.train)
 app.command("eval", rich_help_panel=_LOOP)(evaluate.evaluate)

@@ -20,11 +20,12 @@ def show_proof(view: View, proof: Proof, *, num_examples_shown: int = 3) -> None
     view.people.print(_table(proof))
     view.say(f"  {printable(proof.verdict)}", style="bold")
     view.say(f"  fixed {proof.fixed}, broken {proof.broken}, unchanged {proof.unchanged}")
-    held_out = proof.train_loss + proof.train_held_out_gap
-    view.say(
-        f"  tuned loss on training items {proof.train_loss:.3f}, on held-out ones {held_out:.3f} "
-        f"(gap {proof.train_held_out_gap:+.3f})"
-    )
+    if proof.train_loss is not None and proof.train_held_out_gap is not None:
+        held_out = proof.train_loss + proof.train_held_out_gap
+        view.say(
+            f"  tuned loss on training items {proof.train_loss:.3f}, on held-out ones {held_out:.3f} "
+            f"(gap {proof.train_held_out_gap:+.3f})"
+        )
     view.say(f"  {proof.difference.test}; 95 % intervals", style="dim")
     if proof.num_overlap:
         view.say(
@@ -52,8 +53,12 @@ def _table(proof: Proof) -> Table:
     base, tuned = proof.arms["base"], proof.arms["version"]
     if base.score is not None and tuned.score is not None:
         table.add_row("  right", _score(base), _score(tuned))
-    table.add_row("  loss per token", f"{base.loss:.3f}", f"{tuned.loss:.3f}")
-    table.add_row("  tokens predicted", percent(base.token_accuracy), percent(tuned.token_accuracy))
+    if base.reward is not None and tuned.reward is not None:
+        table.add_row("  mean reward", f"{base.reward:.3f}", f"{tuned.reward:.3f}")
+    if base.loss is not None and tuned.loss is not None:
+        table.add_row("  loss per token", f"{base.loss:.3f}", f"{tuned.loss:.3f}")
+    if base.token_accuracy is not None and tuned.token_accuracy is not None:
+        table.add_row("  tokens predicted", percent(base.token_accuracy), percent(tuned.token_accuracy))
     table.add_row("  tokens in / out", _tokens(base), _tokens(tuned))
     if base.latency_p50_ms is not None and tuned.latency_p50_ms is not None:
         table.add_row("  latency p50 / p95", _latency(base), _latency(tuned))

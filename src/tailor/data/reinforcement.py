@@ -1,4 +1,4 @@
-"""Prompts to learn on by trying, with what a grader needs: OpenAI's reinforcement format (contract section 3)."""
+"""Prompts to learn on by trying, and what a grader needs: OpenAI's reinforcement format (contract 3)."""
 
 from __future__ import annotations
 

@@ -2,5 +2,6 @@
 
 from tailor.evals.pair import LocalPair, Pair
 from tailor.evals.proof import Question, prove
+from tailor.evals.rewards import prove_rewards
 
-__all__ = ["LocalPair", "Pair", "Question", "prove"]
+__all__ = ["LocalPair", "Pair", "Question", "prove", "prove_rewards"]

@@ -170,7 +170,7 @@ def _proof(
     base, version = _arm(question.base, items, before), _arm(question.version, items, after)
     known = {example.prompt_key() for example in question.training}
     overlap = sum(item.prompt_key in known for item in items)
-    gap = version.loss - train_loss
+    gap = _mean(after.scores) - train_loss
     return Proof(
         created_at=int(time.time()),
         model=question.version,
@@ -265,10 +265,10 @@ def _listed(
             line=items[index].line,
             outcome=outcomes[index],
             passed=after.passed[index] if after.passed else None,
-            prompt=_clip(items[index].prompt_text),
-            expected=_clip(items[index].reference_text),
-            base_answer=_clip(before.answers[index].text) if before.answers else None,
-            version_answer=_clip(after.answers[index].text) if after.answers else None,
+            prompt=clip(items[index].prompt_text),
+            expected=clip(items[index].reference_text),
+            base_answer=clip(before.answers[index].text) if before.answers else None,
+            version_answer=clip(after.answers[index].text) if after.answers else None,
             base_loss=before.losses[index],
             version_loss=after.losses[index],
         )
@@ -276,7 +276,8 @@ def _listed(
     ]
 
 
-def _clip(text: str) -> str:
+def clip(text: str) -> str:
+    """As much of a text as a proof shows."""
     return text if len(text) <= MAX_CHARACTERS else text[: MAX_CHARACTERS - 4] + " ..."
 
 

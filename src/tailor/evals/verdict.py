@@ -22,6 +22,12 @@ def sentence(base: Arm, version: Arm, difference: Difference, *, num_items: int)
             f"{_points(difference.mean)}, 95 % interval {100 * difference.interval.low:.0f} "
             f"to {100 * difference.interval.high:.0f}"
         )
+    elif difference.metric == "reward":
+        figures = f"mean reward {version.reward or 0:.3f} against {base.reward or 0:.3f} on {items}"
+        change = (
+            f"{difference.mean:+.3f}, 95 % interval {difference.interval.low:.3f} "
+            f"to {difference.interval.high:.3f}"
+        )
     else:
         figures = f"loss {version.loss:.2f} against {base.loss:.2f} per answer token on {items}"
         change = (
@@ -71,6 +77,30 @@ def notes(
     return found
 
 
+def reward_notes(
+    *, num_items: int, num_held_out: int, num_overlap: int, num_cut_off: int, num_ungraded: int
+) -> list[str]:
+    """The same where answers are graded."""
+    found = [
+        "The reward is the grader's. A model that has learned from a grader knows its weak points: read some "
+        "of the answers."
+    ]
+    if num_items < num_held_out:
+        found.append(
+            f"{num_items} of {num_held_out} held-out prompts were asked; the rest were too many or too long."
+        )
+    if num_overlap:
+        found.append(
+            f"{num_overlap} of {num_items} held-out prompts also occur in the training data, which flatters "
+            "the version."
+        )
+    if num_cut_off:
+        found.append(f"{num_cut_off} of the version's answers were cut off at the token limit.")
+    if num_ungraded:
+        found.append(f"{num_ungraded} answers could not be graded and count 0.")
+    return found
+
+
 _LOSS_ONLY = (
     "The expected answers are too long to compare word by word, so this compares how likely each model finds "
     "them. A lower loss does not by itself say that the answers are better."
@@ -91,7 +121,7 @@ def _power(num_items: int) -> str:
 def _direction(difference: Difference) -> str:
     if difference.p_value >= ALPHA or _contains_zero(difference.interval):
         return "No proof of a difference"
-    gained = difference.mean > 0 if difference.metric == "pass_rate" else difference.mean < 0
+    gained = difference.mean < 0 if difference.metric == "loss" else difference.mean > 0
     return "Better" if gained else "Worse"
 
 

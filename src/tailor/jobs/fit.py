@@ -14,6 +14,9 @@ from tailor.store import JsonObject, Lease, reach
 from tailor.training import EpochEnd, Learner, Note, Progress, StepMetrics, save_checkpoint, train
 
 KEPT_SAVES = 3
+KEPT_BEST = 3
+"""Checkpoints of reinforcement that stay: those with the best validation reward (contract section 2)."""
+_REWARD = "full_valid_mean_reward"
 LOG_SECONDS = 0.25
 _ROOM_FOR_SAVES = 2.5
 _PROOF_PASSES = 3
@@ -54,6 +57,7 @@ class Fit:
             self._start.learner,
             prepared.tokenized.examples,
             validation=prepared.validation.examples,
+            practice=self._start.practice,
             progress=progress,
             # A step of a large batch takes minutes; a cancelled job stops within a micro-batch.
             on_microbatch=attempt.pulse.tick,
@@ -70,6 +74,7 @@ class Fit:
                         self._record_microbatch(update.progress)
                     progress, figures = update.progress, self._note(update)
                     reach("after_step")
+                    self._keep_if_best(update.step, figures)
                     # The end of an epoch is an update of its own, and the better place to stop or save.
                     if update.step % self._steps_per_epoch and update.step < update.total_steps:
                         self._rest(progress, figures)
@@ -99,10 +104,29 @@ class Fit:
     def _end_epoch(self, progress: Progress, figures: JsonObject) -> None:
         """A model to use first, then the save: a crash in between redoes the epoch's end, not skips it."""
         self._log.flush()
-        if progress.step < self._prepared.recipe.num_steps:
+        if progress.step < self._prepared.recipe.num_steps and self._start.practice is None:
             self._publish(progress, figures)
         self._saver.save(progress)
         self._stop_if_asked(progress, figures, is_saved=True)
+
+    def _keep_if_best(self, step: int, figures: JsonObject) -> None:
+        """Reinforcement: a model to use after each look at the validation prompts, if it is among the best."""
+        reward = figures.get(_REWARD)
+        if reward is None or step == self._prepared.recipe.num_steps:
+            return
+        lease, job = self._attempt.lease, self._attempt.job
+        kept = self._attempt.store.jobs.checkpoints(job.tenant, job.id, limit=KEPT_BEST + 1).items
+        ranks = {each.step: (each.metrics[_REWARD], each.step) for each in kept if _REWARD in each.metrics}
+        best = sorted(ranks | {step: (reward, step)}, key=(ranks | {step: (reward, step)}).__getitem__)
+        dropped, best = best[:-KEPT_BEST], best[-KEPT_BEST:]
+        if step in best:
+            self._log.flush()
+            publish_checkpoint(
+                self._attempt, self._prepared, self._start.learner, step=step, metrics=figures
+            )
+        for each in dropped:
+            if each != step:
+                lease.remove_checkpoint(each)
 
     def _rest(self, progress: Progress, figures: JsonObject) -> None:
         """Between two steps: save if it is time to, stop if somebody wants it."""

@@ -24,6 +24,9 @@ class JobOptions:
     proof_items: int = 400
     """Most held-out examples that both models are asked."""
 
+    example_losses: bool | None = None
+    """Whether each training example's loss is written to a file; None: unless there are very many."""
+
     training: Mapping[str, Any] = field(default_factory=dict)
     """Everything else, for `training.Wanted`."""
 
@@ -32,6 +35,12 @@ class JobOptions:
         """Read a request's `tailor` object; raises InvalidRequest naming the field."""
         rest = dict(options)
         hold_out, proof_items = rest.pop("hold_out", None), rest.pop("proof_items", None)
+        example_losses = rest.pop("example_losses", None)
+        if example_losses is not None and not isinstance(example_losses, bool):
+            raise InvalidRequest(
+                f"example_losses is {example_losses!r}, but must be true or false.",
+                param="tailor.example_losses",
+            )
         if hold_out is not None and not _is_amount(hold_out):
             raise InvalidRequest(
                 f"hold_out is {hold_out!r}, but must be 0, a share below 1, or a whole number of examples.",
@@ -42,7 +51,12 @@ class JobOptions:
                 f"proof_items is {proof_items!r}, but must be a whole number from 1 to 100000.",
                 param="tailor.proof_items",
             )
-        return cls(hold_out=hold_out, proof_items=proof_items or cls().proof_items, training=rest)
+        return cls(
+            hold_out=hold_out,
+            proof_items=proof_items or cls().proof_items,
+            example_losses=example_losses,
+            training=rest,
+        )
 
     def share_and_maximum(self, num_examples: int) -> tuple[float, int]:
         """How much of so many examples to hold out: at most this share, and at most this many."""

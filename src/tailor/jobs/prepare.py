@@ -10,13 +10,16 @@ from typing import Any
 from tailor.data import Dataset, hold_out, write_jsonl
 from tailor.errors import NotFound
 from tailor.jobs.attempt import Attempt, Refused
+from tailor.jobs.graders import Grading, grader_of
 from tailor.jobs.options import JobOptions
+from tailor.jobs.practice import make_practice
 from tailor.jobs.pulse import BLOCK_PATIENCE_SECONDS
 from tailor.jobs.validate import method_of, read_checked
 from tailor.models import BaseFacts, Template, inspect, load_template, native_dtype
 from tailor.store import Base, Corrupt, read_manifest
 from tailor.training import (
     Learner,
+    Practice,
     Progress,
     Recipe,
     Tokenized,
@@ -25,6 +28,7 @@ from tailor.training import (
     make_deterministic,
     tokenize,
     tokenize_preferences,
+    tokenize_prompts,
     tokenize_texts,
 )
 
@@ -56,6 +60,8 @@ class Prepared:
     template: Template
     recipe: Recipe
     options: JobOptions
+    grading: Grading | None = None
+    """What judges the model's answers; None for other methods than reinforcement."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,12 +70,15 @@ class Start:
 
     learner: Learner
     progress: Progress
+    practice: Practice | None = None
+    """Where items come from, if they are made by trying."""
 
 
 _TOKENIZERS: Mapping[str, Callable[..., Tokenized[Any]]] = {
     "supervised": tokenize,
     "dpo": tokenize_preferences,
     "text": tokenize_texts,
+    "reinforcement": tokenize_prompts,
 }
 
 
@@ -95,6 +104,7 @@ def prepare(attempt: Attempt) -> tuple[Prepared, Start]:
     tokenized = as_tokens(training.examples, template, max_tokens=limit)
     validation = as_tokens(held_out.dataset.examples if held_out else (), template, max_tokens=limit)
     _report_lost(attempt, tokenized, limit)
+    grading = Grading(grader_of(job)) if method == "reinforcement" else None
     pulse.stop_if_asked()
     recipe = _saved_recipe(attempt) or Recipe.auto(
         tokenized.facts,
@@ -121,8 +131,10 @@ def prepare(attempt: Attempt) -> tuple[Prepared, Start]:
         template=template,
         recipe=recipe,
         options=options,
+        grading=grading,
     )
-    return prepared, Start(learner=learner, progress=progress)
+    practice = make_practice(learner, grading, validation.examples) if grading else None
+    return prepared, Start(learner=learner, progress=progress, practice=practice)
 
 
 def _base(attempt: Attempt) -> Base:

@@ -11,7 +11,7 @@ from tailor.jobs.names import version_name
 from tailor.jobs.prepare import Prepared
 from tailor.jobs.results import result_csv
 from tailor.protocol import Proof
-from tailor.store import JsonObject, Version, reach, write_directory
+from tailor.store import FileRecord, JsonObject, Version, reach, write_directory
 from tailor.training import Learner, software
 
 _PAGE = 1000
@@ -90,8 +90,15 @@ def publish_checkpoint(
     )
 
 
-def publish_final(attempt: Attempt, prepared: Prepared, *, digest: str, proof: Proof | None) -> None:
-    """The job has succeeded: result file and version, in one transaction with the job's status."""
+def publish_final(
+    attempt: Attempt,
+    prepared: Prepared,
+    *,
+    digest: str,
+    proof: Proof | None,
+    losses: FileRecord | None = None,
+) -> None:
+    """The job has succeeded: result files and version, in one transaction with the job's status."""
     job, lease = attempt.job, attempt.lease
     rows = stored_metrics(attempt)
     record = attempt.store.files.add(
@@ -112,7 +119,7 @@ def publish_final(attempt: Attempt, prepared: Prepared, *, digest: str, proof: P
     )
     lease.publish(
         version,
-        result_file_id=record.id,
+        result_files=[record.id, *([losses.id] if losses else [])],
         trained_tokens=prepared.tokenized.facts.num_tokens * prepared.recipe.num_epochs,
     )
 

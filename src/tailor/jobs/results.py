@@ -25,12 +25,23 @@ EXTRA_COLUMNS = (
 )
 """Ours, after OpenAI's."""
 
+REWARD_COLUMNS = (
+    "train_mean_reward",
+    "full_valid_mean_reward",
+    "completion_tokens_mean",
+    "train_flat_groups_share",
+    "train_truncated_share",
+)
+"""Ours again, where the method is reinforcement."""
+
 
 def result_csv(metrics: Iterable[Mapping[str, object]]) -> bytes:
     """The file's bytes; what a step did not measure stays blank."""
-    columns = list(CONTRACT_COLUMNS.values()) + list(EXTRA_COLUMNS)
-    lines = [",".join([*CONTRACT_COLUMNS, *EXTRA_COLUMNS])]
-    lines += [",".join(_cell(row.get(name), name) for name in columns) for row in metrics]
+    rows = list(metrics)
+    extra = EXTRA_COLUMNS + tuple(name for name in REWARD_COLUMNS if any(name in row for row in rows))
+    columns = (*CONTRACT_COLUMNS.values(), *extra)
+    lines = [",".join([*CONTRACT_COLUMNS, *extra])]
+    lines += [",".join(_cell(row.get(name), name) for name in columns) for row in rows]
     return ("\n".join(lines) + "\n").encode()
 
 

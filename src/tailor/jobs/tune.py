@@ -6,9 +6,10 @@ import gc
 from pathlib import Path
 
 from tailor.errors import StorageFull
-from tailor.evals import LocalPair, Question, prove
+from tailor.evals import LocalPair, Question, prove, prove_rewards
 from tailor.jobs.attempt import Attempt, record_incident
 from tailor.jobs.fit import Fit
+from tailor.jobs.losses import write_losses
 from tailor.jobs.names import version_name
 from tailor.jobs.prepare import HeldOut, Prepared, prepare
 from tailor.jobs.publish import publish_final, publish_weights
@@ -27,6 +28,7 @@ def tune(attempt: Attempt) -> None:
     pulse.enter("evaluating", patience_seconds=BLOCK_PATIENCE_SECONDS)
     pulse.expect(estimated_finish=None)
     digest = publish_weights(attempt, prepared, start.learner, step=progress.step)
+    losses = write_losses(attempt, prepared, start.learner)
     # From here on only the published files count. Modules refer to each other, so ask for the memory back.
     del start
     gc.collect()
@@ -37,7 +39,7 @@ def tune(attempt: Attempt) -> None:
         )
     pulse.stop_if_asked()
     lease.heartbeat(phase="publishing")
-    publish_final(attempt, prepared, digest=digest, proof=proof)
+    publish_final(attempt, prepared, digest=digest, proof=proof, losses=losses)
     remove_directory(lease.directory)
 
 
@@ -69,6 +71,16 @@ def _proof(
             context_length=limit,
             is_packed=is_packed,
         ) as pair:
+            if prepared.grading is not None and prepared.recipe.exploration is not None:
+                return prove_rewards(
+                    pair,
+                    question,
+                    prepared.template,
+                    prepared.grading,
+                    context_length=limit,
+                    max_tokens=prepared.recipe.exploration.max_tokens,
+                    tick=tick,
+                )
             return prove(pair, question, prepared.template, context_length=limit, tick=tick)
     except (Interrupted, LeaseLost, StorageFull):
         raise

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, BinaryIO, Literal, cast
 
-from tailor.data import DataReport, Dataset, overlap, read_preferences, read_supervised, read_texts
+from tailor.data import (
+    DataReport,
+    Dataset,
+    overlap,
+    read_preferences,
+    read_reinforcement,
+    read_supervised,
+    read_texts,
+)
 from tailor.jobs.attempt import Attempt, Refused
+from tailor.jobs.graders import grader_of, missing_fields
 from tailor.store import Job, reach
 
 TICK_EVERY_LINES = 1_000
@@ -45,6 +54,7 @@ _READERS: Mapping[str, Callable[..., Dataset[Any]]] = {
     "supervised": read_supervised,
     "dpo": read_preferences,
     "text": read_texts,
+    "reinforcement": read_reinforcement,
 }
 
 
@@ -65,6 +75,9 @@ def read_checked(
     read = _READERS[method]
     with stream:
         dataset = read(_watched(stream, tick), name=name, minimum_examples=minimum)
+    if method == "reinforcement":
+        missing = missing_fields(grader_of(job), dataset.examples)
+        dataset = replace(dataset, report=dataset.report.including(missing))
     if not dataset.report.ok:
         error = dataset.report.job_error(param=param)
         problems = [asdict(problem) for problem in dataset.report.blocking]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         load_version,
         native_dtype,
         save_full,
+        twin_of,
     )
     from tailor.models.template import Answer, Rendered, Template
 
@@ -47,7 +48,15 @@ _MODULES = {
     "attention": ("ATTENTION_NAME", "DenseLayout", "Layout", "PackedLayout"),
     "catalogue": ("EMBEDDED_BASE", "BaseFacts", "embedded_directory", "fetch", "inspect"),
     "counting": ("token_counter",),
-    "loading": ("LoadedModel", "load_base", "load_template", "load_version", "native_dtype", "save_full"),
+    "loading": (
+        "LoadedModel",
+        "load_base",
+        "load_template",
+        "load_version",
+        "native_dtype",
+        "save_full",
+        "twin_of",
+    ),
     "template": ("Answer", "Rendered", "Template"),
 }
 
@@ -80,6 +89,7 @@ __all__ = [
     "save_adapter",
     "save_full",
     "token_counter",
+    "twin_of",
 ]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,16 @@ class LoadedModel:
     def head(self) -> nn.Linear:
         """The output layer."""
         return self.model.get_output_embeddings()  # type: ignore[no-any-return]
+
+
+def twin_of(loaded: LoadedModel) -> LoadedModel:
+    """The same weights, whatever becomes of them, under modules of their own.
+
+    An engine changes the modules of a model; a model in training keeps its own.
+    """
+    weights = itertools.chain(loaded.model.parameters(), loaded.model.buffers())
+    model = copy.deepcopy(loaded.model, {id(weight): weight for weight in weights})
+    return replace(loaded, model=model)
 
 
 def native_dtype() -> str:

@@ -37,7 +37,7 @@ MAX_ITEMS: Final = 50_000
 EvalName = Annotated[str, StringConstraints(max_length=256)]
 RunStatus = Literal["queued", "in_progress", "completed", "failed", "canceled"]
 ItemStatus = Literal["pass", "fail", "error"]
-"""`error`: the model could not be asked, or a grader failed; OpenAI's word list has no more than the counts."""
+"""`error`: the model could not be asked, or a grader failed; counted as `errored`."""
 
 
 def _check_reference(text: str) -> str:

@@ -21,9 +21,11 @@ class Arm(BaseModel):
     score: float | None
     """Share of items passed, 0 to 1; None where answers are too long to compare word by word."""
     interval: Interval | None
-    loss: float
-    """Mean loss per answer token, in nats."""
-    token_accuracy: float
+    reward: float | None = None
+    """Mean reward; None where nothing is graded."""
+    loss: float | None
+    """Mean loss per answer token, in nats; None where there is no expected answer."""
+    token_accuracy: float | None
     prompt_tokens: int
     completion_tokens: int
     latency_p50_ms: float | None
@@ -33,7 +35,7 @@ class Arm(BaseModel):
 class Difference(BaseModel):
     """Version minus base on the same items; never given without interval and p."""
 
-    metric: Literal["pass_rate", "loss"]
+    metric: Literal["pass_rate", "loss", "reward"]
     mean: float
     interval: Interval
     p_value: float
@@ -47,13 +49,15 @@ class ProofItem(BaseModel):
     line: int
     outcome: Literal["fixed", "broken", "unchanged"]
     passed: bool | None
-    """Whether the version passes; None where only loss is compared."""
+    """Whether the version passes; None where only loss is compared, or the grader does not say."""
     prompt: str
     expected: str
     base_answer: str | None
     version_answer: str | None
-    base_loss: float
-    version_loss: float
+    base_loss: float | None
+    version_loss: float | None
+    base_reward: float | None = None
+    version_reward: float | None = None
 
 
 class Proof(BaseModel):
@@ -70,7 +74,7 @@ class Proof(BaseModel):
     num_items: int
     num_overlap: int
     """Held-out items whose prompt also occurs in the training data."""
-    metric: Literal["pass_rate", "loss"]
+    metric: Literal["pass_rate", "loss", "reward"]
     arms: dict[Literal["base", "version"], Arm]
     difference: Difference
     fixed: int
@@ -78,9 +82,9 @@ class Proof(BaseModel):
     unchanged: int
     items: list[ProofItem]
     """Up to 200 items: broken first, then fixed, then unchanged."""
-    train_loss: float
-    """Of the version, on as many training items."""
-    train_held_out_gap: float
+    train_loss: float | None
+    """Of the version, on as many training items; None where there are no expected answers."""
+    train_held_out_gap: float | None
     """Held-out loss minus training loss of the version, nats per token: how much it learned by heart."""
     verdict: str
     """One sentence for people."""

@@ -12,6 +12,8 @@ from tailor.store.atomic import (
 from tailor.store.crashes import Ending, out_of_memory
 from tailor.store.database import wal_is_safe
 from tailor.store.disk import require_room
+from tailor.store.eval_queue import EvalLease, EvalQueue
+from tailor.store.eval_records import Eval, EvalItem, EvalRun, RunSpec, Tally
 from tailor.store.faults import no_fault, reach
 from tailor.store.fence import LeaseLost
 from tailor.store.files import Receiver
@@ -42,6 +44,7 @@ from tailor.store.records import (
 )
 from tailor.store.server_lock import ServerLock, read_server
 from tailor.store.store import Store
+from tailor.store.usage import ModelUse
 from tailor.store.weights import Weights, publish_weights, weights_digest
 
 __all__ = [
@@ -54,6 +57,11 @@ __all__ = [
     "ClaimPhase",
     "Corrupt",
     "Ending",
+    "Eval",
+    "EvalItem",
+    "EvalLease",
+    "EvalQueue",
+    "EvalRun",
     "Event",
     "FileRecord",
     "Job",
@@ -66,16 +74,19 @@ __all__ = [
     "LeaseLost",
     "Level",
     "MetadataFilter",
+    "ModelUse",
     "Order",
     "Page",
     "Queue",
     "Reaper",
     "Receiver",
     "Resolved",
+    "RunSpec",
     "Save",
     "ServerLock",
     "Store",
     "StoredCompletion",
+    "Tally",
     "Version",
     "Weights",
     "no_fault",

@@ -1,10 +1,11 @@
-"""Who works on which run of an eval: the same lease, lock and fencing token as for jobs (`docs/design/jobs.md`)."""
+"""Who works on which run of an eval: lease, lock and fencing token as jobs have them (docs/design/jobs.md)."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -78,7 +79,9 @@ class EvalQueue:
             if lock is not None:
                 lock.release(remove=True)
             raise
-        return EvalLease(database=self._database, blobs=self._blobs, run=run, evaluation=evaluation, lock=lock)
+        return EvalLease(
+            database=self._database, blobs=self._blobs, run=run, evaluation=evaluation, lock=lock
+        )
 
     def reap(self) -> tuple[str, ...]:
         """Take runs from holders that are dead or silent; ids of those taken. For one thread."""
@@ -104,7 +107,9 @@ class EvalQueue:
         attempts = 0 if row["recorded"] > row["attempt_recorded"] else row["attempts"] + 1
         values: dict[str, Any] = {"owner": None, "token": row["token"] + 1, "attempts": attempts}
         if attempts >= MAX_ATTEMPTS:
-            message = f"The server stopped unexpectedly {attempts} times in a row while it worked on this run."
+            message = (
+                f"The server stopped unexpectedly {attempts} times in a row while it worked on this run."
+            )
             values |= {
                 "status": "failed",
                 "error": {"code": "run_crashed", "message": message},
@@ -138,6 +143,7 @@ class EvalLease:
         self.evaluation = evaluation
         self.tenant = run.tenant
         self._tally = run.tally
+        self._turn = threading.Lock()  # the tally is read, counted up and written
 
     # The rows
 
@@ -154,7 +160,9 @@ class EvalLease:
         total = 0
         for chunk in _chunks(rows, _INSERT_ROWS):
             with self._writing() as connection:
-                connection.execute(eval_items.insert(), [self._new(total + n, row) for n, row in enumerate(chunk)])
+                connection.execute(
+                    eval_items.insert(), [self._new(total + n, row) for n, row in enumerate(chunk)]
+                )
             total += len(chunk)
         with self._writing(is_prepared=True, total=total):
             pass
@@ -169,16 +177,17 @@ class EvalLease:
             .limit(limit)
         )
         with self._database.read() as connection:
-            return tuple(to_item(row) for row in connection.execute(query).mappings())
+            return tuple(to_item(dict(row)) for row in connection.execute(query).mappings())
 
     # Recording
 
     def answered(self, item: EvalItem, sample: JsonObject, usage: dict[str, dict[str, int]]) -> EvalItem:
         """Record the answer to a row: it will not be asked again."""
-        tally = replace(self._tally, usage=_added(self._tally.usage, usage))
-        with self._writing(tally=tally.to_json(), recorded=eval_runs.c.recorded + 1) as connection:
-            connection.execute(eval_items.update().where(*self._rows(item)).values(sample=sample))
-        self._tally = tally
+        with self._turn:
+            tally = replace(self._tally, usage=_added(self._tally.usage, usage))
+            with self._counting(tally) as connection:
+                connection.execute(eval_items.update().where(*self._rows(item)).values(sample=sample))
+            self._tally = tally
         reach("eval_answered")
         return replace(item, sample=sample)
 
@@ -191,11 +200,13 @@ class EvalLease:
         usage: dict[str, dict[str, int]],
     ) -> None:
         """Record what the criteria made of a row: it is finished."""
-        tally = _counted(self._tally, status, [bool(result["passed"]) for result in results], usage)
+        passed = [bool(result["passed"]) for result in results]
         values = {"status": status, "results": list(results), "finished_at": int(time.time())}
-        with self._writing(tally=tally.to_json(), recorded=eval_runs.c.recorded + 1) as connection:
-            connection.execute(eval_items.update().where(*self._rows(item)).values(values))
-        self._tally = tally
+        with self._turn:
+            tally = _counted(self._tally, status, passed, usage)
+            with self._counting(tally) as connection:
+                connection.execute(eval_items.update().where(*self._rows(item)).values(values))
+            self._tally = tally
         reach("eval_graded")
 
     def heartbeat(self) -> None:
@@ -242,6 +253,9 @@ class EvalLease:
             if connection.execute(touched).rowcount != 1:
                 raise LeaseLost(f"The lease {run.token} on run {run.id} is no longer held.")
             yield connection
+
+    def _counting(self, tally: Tally) -> AbstractContextManager[Connection]:
+        return self._writing(tally=tally.to_json(), recorded=eval_runs.c.recorded + 1)
 
     def _rows(self, item: EvalItem | None = None) -> tuple[Any, ...]:
         all_rows = (eval_items.c.tenant == self.run.tenant, eval_items.c.run_id == self.run.id)

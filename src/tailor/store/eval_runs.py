@@ -23,7 +23,7 @@ from tailor.store.paging import Order, Window, read_page
 from tailor.store.records import Page, to_record
 from tailor.store.tables import ACROSS_TENANTS, eval_items, eval_runs
 
-FREED: Mapping[str, Any] = {"owner": None, "token": eval_runs.c.token + 1}
+FREED: dict[str, Any] = {"owner": None, "token": eval_runs.c.token + 1}
 """Takes a run from whoever holds it."""
 
 
@@ -106,8 +106,8 @@ class EvalRuns:
                     param="run_id",
                     code="run_not_cancelable",
                 )
-            values = {"status": "canceled", "finished_at": int(time.time())}
-            connection.execute(_one(tenant, run_id).values(values | FREED))
+            ended = {"status": "canceled", "finished_at": int(time.time())}
+            connection.execute(_one(tenant, run_id).values(FREED | ended))
             return find_run(connection, tenant, eval_id, run_id)
 
     def delete(self, tenant: str, eval_id: str, run_id: str) -> None:
@@ -129,7 +129,7 @@ class EvalRuns:
         limit: int | None = None,
         order: Order = "asc",
     ) -> Page[EvalItem]:
-        """Graded rows, in the order of the data unless asked otherwise (default limit 20); raises NotFound."""
+        """Graded rows, in the data's order unless asked otherwise (default limit 20); raises NotFound."""
         where = and_(eval_items.c.tenant == tenant, eval_items.c.run_id == run_id)
         where = and_(
             where, eval_items.c.status.is_not(None) if status is None else eval_items.c.status == status
@@ -152,7 +152,7 @@ class EvalRuns:
                 )
                 row = connection.execute(query).mappings().one_or_none()
                 if row is not None:
-                    return to_item(row)
+                    return to_item(dict(row))
         raise NotFound(
             f"There is no output item {item_id[:80]}.", param="output_item_id", code="output_item_not_found"
         )
@@ -177,7 +177,7 @@ def find_run(
         )
         row = connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
         if row is not None:
-            return to_run(row)
+            return to_run(dict(row))
     raise NotFound(f"There is no eval run {run_id[:80]}.", param="run_id", code="eval_run_not_found")
 
 
@@ -228,4 +228,4 @@ def _earlier(connection: Connection, tenant: str, eval_id: str, digest: str, now
         .limit(1)
     )
     row = connection.execute(query).mappings().one_or_none()
-    return None if row is None else to_run(row)
+    return None if row is None else to_run(dict(row))

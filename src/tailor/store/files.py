@@ -16,7 +16,7 @@ from tailor.store.blobs import Blobs, Part
 from tailor.store.database import Database
 from tailor.store.paging import Order, Window, read_page
 from tailor.store.records import TERMINAL, FileRecord, Page, to_record
-from tailor.store.tables import ACROSS_TENANTS, files, jobs
+from tailor.store.tables import ACROSS_TENANTS, eval_runs, files, jobs
 
 RETRY_WINDOW_SECONDS = 15 * 60
 _CHUNK_BYTES = 1 << 20
@@ -241,7 +241,7 @@ def _earlier(
 
 
 def _is_needed(connection: Connection, sha256: str) -> bool:
-    """Whether any file, or any job that has not ended, stands for these bytes."""
+    """Whether any file stands for these bytes, or work that has not read them yet."""
     named = select(files.c.id).where(files.c.sha256 == sha256).limit(1)
     pinned = (
         select(jobs.c.id)
@@ -249,7 +249,13 @@ def _is_needed(connection: Connection, sha256: str) -> bool:
         .where(jobs.c.status.not_in(TERMINAL))
         .limit(1)
     )
+    awaited = (
+        select(eval_runs.c.id)
+        .where(eval_runs.c.sha256 == sha256, eval_runs.c.is_prepared.is_(False))
+        .where(eval_runs.c.status.in_(("queued", "in_progress")))
+        .limit(1)
+    )
     return any(
         connection.execute(query, execution_options=ACROSS_TENANTS).first() is not None
-        for query in (named, pinned)
+        for query in (named, pinned, awaited)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -148,7 +149,7 @@ class Lease(Journal):
             self._fence.write_event(connection, message, once_key="validated")
         return self.job
 
-    def publish(self, version: Version, *, result_file_id: str | None, trained_tokens: int) -> Job:
+    def publish(self, version: Version, *, result_files: Sequence[str], trained_tokens: int) -> Job:
         """The job has succeeded: the version, the status and the last events, all or nothing.
 
         The weights must be under `version.digest` already, else Corrupt.
@@ -158,7 +159,7 @@ class Lease(Journal):
             "phase": "publishing",
             "fine_tuned_model": version.id,
             "trained_tokens": trained_tokens,
-            "result_files": [] if result_file_id is None else [result_file_id],
+            "result_files": list(result_files),
             "finished_at": int(time.time()),
             "step": version.step,
         }

@@ -16,12 +16,16 @@ from tailor.store.disk import (
     refuse_network_filesystem,
     require_room,
 )
+from tailor.store.eval_queue import EvalQueue
+from tailor.store.eval_runs import EvalRuns
+from tailor.store.evals import Evals
 from tailor.store.files import Files
 from tailor.store.jobs import Jobs
 from tailor.store.keys import Keys
 from tailor.store.locks import FileLock
 from tailor.store.migrate import migrate
 from tailor.store.queue import Queue
+from tailor.store.usage import Usages
 from tailor.store.versions import Versions
 from tailor.store.weights import Weights
 
@@ -46,6 +50,10 @@ class Store:
         self.bases = Bases(database)
         self.keys = Keys(database)
         self.completions = Completions(database)
+        self.evals = Evals(database)
+        self.eval_runs = EvalRuns(database, self._blobs)
+        self.eval_queue = EvalQueue(database=database, blobs=self._blobs, home=home)
+        self.usage = Usages(database)
 
     @classmethod
     def open(
@@ -96,6 +104,7 @@ class Store:
         self.versions.sweep()
         self.queue.sweep_saves()
         limit = time.time() - _OLD_LOCK_SECONDS
-        for path in (self.home / "locks").glob("ftjob-*.lock"):
+        locks = self.home / "locks"
+        for path in (*locks.glob("ftjob-*.lock"), *locks.glob("evalrun_*.lock")):
             if path.stat().st_mtime < limit and (lock := FileLock.try_acquire(path, create=False)):
                 lock.release(remove=True)

@@ -50,7 +50,9 @@ class Usages:
 
     def list(self, tenant: str, *, since: int = 0, until: int | None = None) -> tuple[ModelUse, ...]:
         """A tenant's uses by model, the costliest first, of the days from `since` to before `until`."""
-        sums = [func.sum(usage.c[name]).label(name) for name in ModelUse.__dataclass_fields__ if name != "model"]
+        sums = [
+            func.sum(usage.c[name]).label(name) for name in ModelUse.__dataclass_fields__ if name != "model"
+        ]
         where = [usage.c.tenant == tenant, usage.c.day > since - DAY_SECONDS]
         if until is not None:
             where.append(usage.c.day < until)
@@ -63,6 +65,6 @@ class Usages:
         with self._database.read() as connection:
             rows = connection.execute(query).mappings().all()
         return tuple(
-            ModelUse(**{name: value if name == "model" else int(value) for name, value in row.items()})
+            ModelUse(model=row["model"], **{name: int(row[name]) for name in row if name != "model"})
             for row in rows
         )

@@ -15,15 +15,27 @@ from tailor.training.loop import (
 from tailor.training.objective import ExampleScore, score
 from tailor.training.preferences import TokenizedPair, mean_log_likelihoods, tokenize_preferences
 from tailor.training.recipe import DatasetFacts, Recipe
+from tailor.training.rollouts import (
+    Asked,
+    GradeAll,
+    Practice,
+    TokenizedPrompt,
+    Write,
+    Written,
+    tokenize_prompts,
+)
 from tailor.training.texts import tokenize_texts
 from tailor.training.wanted import Wanted
 
 __all__ = [
+    "Asked",
     "DatasetFacts",
     "EpochEnd",
     "ExampleScore",
+    "GradeAll",
     "Learner",
     "Note",
+    "Practice",
     "Progress",
     "Recipe",
     "StepMetrics",
@@ -31,8 +43,11 @@ __all__ = [
     "Tokenized",
     "TokenizedExample",
     "TokenizedPair",
+    "TokenizedPrompt",
     "Update",
     "Wanted",
+    "Write",
+    "Written",
     "load_checkpoint",
     "make_deterministic",
     "mean_log_likelihoods",
@@ -41,6 +56,7 @@ __all__ = [
     "software",
     "tokenize",
     "tokenize_preferences",
+    "tokenize_prompts",
     "tokenize_texts",
     "train",
 ]

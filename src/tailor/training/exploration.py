@@ -60,7 +60,7 @@ class Exploration:
         names = {field.name for field in fields(cls)}
         given = {name: value for name, value in wanted.items() if name in names and value is not None}
         size = round(AUTO_GROUP_SIZE * (wanted.get("compute_multiplier") or 1.0))
-        auto = {
+        auto: dict[str, Any] = {
             "group_size": min(MAX_GROUP_SIZE, max(2, size)),
             "max_tokens": min(AUTO_ANSWER_TOKENS, context_length // 2),
             "eval_interval": max(1, num_steps // NUM_LOOKS),

@@ -29,6 +29,7 @@ from tailor.training.optimizers import make_optimizers
 from tailor.training.output import is_packed
 from tailor.training.preferences import PreferenceObjective
 from tailor.training.recipe import Recipe
+from tailor.training.reinforcement import ReinforcementObjective
 from tailor.training.shards import Gradients, ShardResult, added, shard_results, tree_sum
 
 
@@ -71,9 +72,7 @@ class Learner:
         self.optimizers = make_optimizers(self.masters, recipe, tables=_tables(loaded, self.parameters))
         self.gradients: Gradients = []
         """Of the last `forward_backward`, in the order of `parameters`; gone after `step`."""
-        self.objective: Objective = (
-            PreferenceObjective(recipe) if recipe.method == "dpo" else LikelihoodObjective()
-        )
+        self.objective = _objective(recipe)
         self._dropouts = [m for name, m in loaded.model.named_modules() if "lora_dropout" in name]
 
     @classmethod
@@ -263,6 +262,12 @@ class Learner:
     def _publish_masters(self) -> None:
         for name, parameter in self.parameters.items():
             parameter.copy_(self.masters[name])
+
+
+def _objective(recipe: Recipe) -> Objective:
+    if recipe.exploration is not None:
+        return ReinforcementObjective(recipe.exploration)
+    return PreferenceObjective(recipe) if recipe.method == "dpo" else LikelihoodObjective()
 
 
 def _tables(loaded: LoadedModel, parameters: Mapping[str, Tensor]) -> frozenset[str]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 
 from tailor.errors import InvalidRequest
 from tailor.training.batches import DataOrder, Trainable, epoch_order
 from tailor.training.learner import Learner, StepResult
+from tailor.training.rollouts import Practice, TokenizedPrompt
 from tailor.training.selfcheck import packing_is_exact, switch_to_plain
 
 _VALIDATE_EVERY_STEPS = 10
@@ -81,6 +83,8 @@ class StepMetrics:
     full_valid_mean_token_accuracy: float | None = None
     figures: Mapping[str, float] = field(default_factory=dict)
     """What else the objective measures of the step."""
+    report: Mapping[str, Any] = field(default_factory=dict)
+    """Of reinforcement: what was tried and what it was worth, under OpenAI's names."""
     progress: Progress = field(default_factory=Progress)
 
     def to_dict(self) -> dict[str, Any]:
@@ -96,12 +100,19 @@ class StepMetrics:
             "full_valid_mean_token_accuracy",
         )
         values = {name: getattr(self, name) for name in names}
+        if self.report:  # the share of tries that were the likeliest token says nothing about being right
+            del values["train_mean_token_accuracy"]
         more = {f"train_{name}": value for name, value in self.figures.items()}
-        return {name: value for name, value in values.items() if value is not None} | more
+        return {name: value for name, value in values.items() if value is not None} | more | dict(self.report)
 
     @property
     def message(self) -> str:
         """The sentence that OpenAI's events carry."""
+        if self.report:
+            mean = self.report["train_mean_reward"]
+            text = f"Step {self.step}/{self.total_steps}, train mean reward={mean:.2f}"
+            valid = self.report.get("full_valid_mean_reward")
+            return text if valid is None else f"{text}, full validation mean reward={valid:.2f}"
         text = f"Step {self.step}/{self.total_steps}: training loss={self.train_loss:.2f}"
         if self.valid_loss is not None:
             text += f", validation loss={self.valid_loss:.2f}"
@@ -138,15 +149,17 @@ def train(
     training: Sequence[Trainable],
     *,
     validation: Sequence[Trainable] = (),
+    practice: Practice | None = None,
     progress: Progress | None = None,
     on_microbatch: Callable[[], None] | None = None,
 ) -> Iterator[Update]:
     """Train from `progress` to the end of the recipe.
 
-    Stop between two updates whenever you like: with the learner's state and the last update's `progress`
-    another call goes on to the same bytes. Checkpoint at a StepMetrics, or at the EpochEnd that follows it.
-    `on_microbatch` is called before each micro-batch, of training and of validation; raising there stops at
-    once, and the unfinished step is lost.
+    With `practice`, `training` are prompts: each step's items are made of the model's own answers to them,
+    and so are the validation figures. Stop between two updates whenever you like: with the learner's state
+    and the last update's `progress` another call goes on to the same bytes. Checkpoint at a StepMetrics, or
+    at the EpochEnd that follows it. `on_microbatch` is called before each micro-batch, of training and of
+    validation, and while answers are tried; raising there stops at once, and the unfinished step is lost.
 
     Raises:
         InvalidRequest: three steps in a row had a loss or gradient that is not finite (`non_finite_loss`).
@@ -155,12 +168,23 @@ def train(
     progress = progress or Progress()
     recipe = learner.recipe
     order = DataOrder(training, recipe)
+    tick = on_microbatch or (lambda: None)
+    validation = () if practice is not None else validation
     sample = epoch_order(validation, seed=recipe.seed, epoch=0)[:_SAMPLE_SIZE]
     progress, notes = _checked(learner, order, progress)
     yield from notes
     for step in range(progress.step, recipe.num_steps):
         examples = order.examples_of(step)
-        result, progress, notes = _forward_backward(learner, examples, step, progress, on_microbatch)
+        tried = None
+        if practice is not None:
+            prompts = cast("Sequence[TokenizedPrompt]", examples)
+            tried = practice.gather(learner, prompts, step, tick=tick)
+        if tried is not None and tried.note:
+            yield Note(level="warn", step=step + 1, message=tried.note)
+        begun_at = time.monotonic()
+        items, num_updates = (tried.rollouts, tried.num_updates) if tried else (examples, 1)
+        result, progress, notes = _updated(learner, items, step, num_updates, progress, on_microbatch)
+        seconds_training = time.monotonic() - begun_at
         yield from notes
         if not result.is_finite:
             progress = _skipped(progress, examples, step)
@@ -171,7 +195,11 @@ def train(
             )
         else:
             rate = recipe.learning_rate_at(step - progress.num_skipped)
-            learner.step(rate, gradient_norm=result.gradient_norm)
+            report: Mapping[str, Any] = {}
+            if practice is not None and tried is not None:
+                is_last = step + 1 == recipe.num_steps
+                looked = practice.validate(tick=tick) if practice.is_due(step, is_last=is_last) else None
+                report = tried.report(looked, seconds_training=seconds_training)
             progress = replace(
                 progress,
                 step=step + 1,
@@ -188,6 +216,7 @@ def train(
                 num_tokens=result.num_tokens,
                 gradient_norm=result.gradient_norm,
                 figures=result.figures,
+                report=report,
                 **_validated(learner, validation, sample, order, step, on_microbatch),
                 progress=progress,
             )
@@ -224,6 +253,26 @@ def _checked(
     if not progress.is_packed:
         switch_to_plain(learner.loaded)
     return progress, notes
+
+
+def _updated(
+    learner: Learner,
+    items: Sequence[Trainable],
+    step: int,
+    num_updates: int,
+    progress: Progress,
+    on_microbatch: Callable[[], None] | None,
+) -> tuple[StepResult, Progress, list[Note]]:
+    """Move the weights so many times, up to a gradient that is not finite; not at all without items."""
+    result, all_notes = StepResult(loss=0.0, accuracy=0.0, num_tokens=0, gradient_norm=0.0), []
+    rate = learner.recipe.learning_rate_at(step - progress.num_skipped)
+    for _ in range(num_updates if items else 0):
+        result, progress, notes = _forward_backward(learner, items, step, progress, on_microbatch)
+        all_notes += notes
+        if not result.is_finite:
+            break
+        learner.step(rate, gradient_norm=result.gradient_norm)
+    return result, progress, all_notes
 
 
 def _forward_backward(

@@ -1,5 +1,4 @@
-"""Learning from rewards: answers to the same prompt are compared with each other, and the better ones made
-likelier.
+"""Learning from rewards: answers to one prompt are compared, and the better ones made likelier.
 
     name     advantage of an answer             each token counts        the step's sum is divided by
     grpo     (reward - mean) / deviation        1 / answer's tokens      answers
@@ -132,7 +131,7 @@ class ReinforcementObjective:
                 batch = pack(group, share=share)
                 losses_N, _ = self._token_losses(loaded, hidden_of_targets(loaded, batch), batch)
                 counts = torch.bincount(batch.examples_N, minlength=len(group)).tolist()
-                found += [part.clone() for part in (-losses_N.cpu().double()).split(counts)]
+                found += [part.clone() for part in torch.split(-losses_N.cpu().double(), counts)]
         return found
 
     def start_log_likelihoods(
@@ -153,9 +152,7 @@ class ReinforcementObjective:
         if torch.is_grad_enabled():
             # d(loss)/d(token loss) is minus the slope at the token's log-likelihood.
             weights_N = -torch.autograd.grad(total, now_N)[0].to(batch.weights_N.dtype)
-            total = weighted_losses(
-                loaded, hidden_NE, batch, weights_N, temperature=self._asked.temperature
-            )
+            total = weighted_losses(loaded, hidden_NE, batch, weights_N, temperature=self._asked.temperature)
         return Part(
             total=total,
             figures=Figures(
@@ -173,7 +170,7 @@ class ReinforcementObjective:
         asked = self._asked
         still_N = now_N.detach()
         counts = torch.bincount(owners_N, minlength=len(rollouts))
-        parts = zip(rollouts, still_N.split(counts.tolist()), strict=True)
+        parts = zip(rollouts, torch.split(still_N, counts.tolist()), strict=True)
         before_N = torch.cat([own if each.before_N is None else each.before_N for each, own in parts])
         advantage_R = torch.tensor([each.advantage for each in rollouts], dtype=torch.double)
         weight_R = torch.tensor([each.token_weight for each in rollouts], dtype=torch.double)

@@ -20,4 +20,4 @@ app.command("fix")(fix)
 app.command("synthesize")(synthesize)
 app.command("mix")(mix)
 
-__all__ = ["app"]
+__all__ = ["app", "check"]

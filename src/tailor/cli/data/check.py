@@ -123,7 +123,7 @@ def show(view: View, diagnosis: Diagnosis, *, source: Source | None = None, ever
     report, counted = diagnosis.report, diagnosis.tokens
     style = "bold green" if report.ok else "bold red"
     view.say(f"{'✓' if report.ok else '✗'} {printable(report.summary())}", style=style)
-    mapped = f"; {source.mapping}" if source is not None and source.mapping.how != "given" else ""
+    mapped = f"; {source.mapping}" if source is not None and str(source.mapping) else ""
     view.say(printable(f"  {diagnosis.task}{mapped}"), style="dim")
     if counted is not None:
         view.say(
@@ -132,6 +132,10 @@ def show(view: View, diagnosis: Diagnosis, *, source: Source | None = None, ever
             style="dim",
         )
         _show_figures(view, diagnosis)
+    if not report.ok:
+        from tailor.cli.check import show_problems
+
+        show_problems(view, report.blocking)
     shown = [
         finding
         for place, finding in enumerate(diagnosis.findings)

@@ -183,6 +183,8 @@ def fix(
         seed=seed,
         **({"measure": Tokens(tokenizer)} if tokenizer is not None else {}),
     )
+    if choices == Choices(similarity=similarity, seed=seed, measure=choices.measure):
+        view.note("Nothing was chosen to be mended; tailor data fix --help lists the choices.")
     source = open_source(file)
     done = _run(view, source, choices, out=out, log=log, validation=held)
     _show(view, done, source, out=out, log=log, validation=held)

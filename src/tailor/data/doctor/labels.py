@@ -30,6 +30,8 @@ _MOST_CHARACTERS: Final = 2_000
 _BLOCK: Final = 20_000
 _MOST_LABELS: Final = 1_000
 _LEAST_EXAMPLES: Final = 50
+_LEAST_SKILL: Final = 0.4
+"""How far above always naming the commonest label the model must be, of what there is to gain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,9 @@ def find_suspicious_labels(corpus: Corpus, options: Options) -> Iterator[Evidenc
     names = [corpus.answers[place].strip() for place in first.tolist()]
     found = judge(_Asked(corpus), labels, num_labels=len(values), seed=options.seed)
     yield Figure(name="labels", data={"agreement": round(found.agreement, 4)})
+    commonest = float(np.bincount(labels).max() / len(labels))
+    if found.agreement - commonest < _LEAST_SKILL * (1 - commonest):
+        return  # the words do not tell the labels, so the model's doubts say nothing
     # Contradicting twins are told of elsewhere; here the model would only be torn between them.
     twins = first_of(corpus.facts.prompt)
     torn = np.zeros(len(corpus), dtype=bool)

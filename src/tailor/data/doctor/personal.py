@@ -271,10 +271,9 @@ class _Search:
     needs_digit: bool = True
 
 
-_SECRET_CUES: Final = tuple(
-    "-----begin akia asia sk- sk_ rk_ pk_ pk- gh glpat xox aiza hf_ eyj :// pass pwd key secret token"
-    # a list would take a screen
-    .split()  # noqa: SIM905
+_SECRET_CUES: Final = (
+    *("-----begin", "akia", "asia", "sk-", "sk_", "rk_", "pk_", "pk-", "gh", "glpat", "xox", "aiza", "hf_"),
+    *("eyj", "://", "pass", "pwd", "key", "secret", "token"),
 )
 _SEARCHES: Final = (
     _Search("secret", _secrets, _SECRET_CUES, needs_digit=False),

@@ -3,7 +3,7 @@ from typing import Any
 from tailor.data import Dataset
 from tests.data.test_reading import chat, read
 
-LONG = "This is a long enough answer that says everything that has to be said about the question, and more. "
+LONG = "This is a long enough answer that says everything that has to be said about the question, and more."
 
 
 def advice(*rows: Any) -> list[tuple[int | None, str]]:
@@ -21,7 +21,7 @@ def test_one_word_answers_of_a_classifier_are_right() -> None:
 
 
 def test_a_short_answer_among_long_ones_is_flagged() -> None:
-    rows = [chat(f"Please explain the thing number {number}.", LONG * 3) for number in range(10)]
+    rows = [chat(f"Please explain the thing number {number}.", " ".join([LONG] * 3)) for number in range(10)]
     assert advice(*rows, chat("Please explain the last thing.", "No idea.")) == [(11, "short_answer")]
 
 
@@ -65,9 +65,7 @@ def test_spellings_of_one_label_are_flagged_where_they_differ_from_the_usual() -
     labels = ["spam"] * 8 + ["Spam", "spam.", " spam"] + ["order"] * 6
     assert advice(*labelled(*labels)) == [
         (9, "mixed_spelling"),
-        (9, "rare_class"),
         (10, "mixed_spelling"),
-        (10, "rare_class"),
         (11, "white_space"),
     ]
 
