@@ -26,7 +26,6 @@ import transformers
 from transformers import AutoModelForCausalLM
 
 from tailor.inference import (
-    AdapterWeights,
     EngineLimits,
     GenerationRequest,
     LocalEngine,
@@ -35,7 +34,7 @@ from tailor.inference import (
     SamplingParameters,
     ServedModel,
 )
-from tailor.models import embedded_directory, linear_shapes, load_base
+from tailor.models import Lora, SavedAdapter, embedded_directory, linear_layers, load_base
 
 RESULTS = Path(__file__).parent / "results" / "serving.jsonl"
 RANK, SCALING = 16, 2.0
@@ -45,7 +44,7 @@ TOPICS = ("the sea", "bread", "a long winter", "trains", "tea", "the moon", "cat
 class Source:
     """The embedded base and adapters made up here."""
 
-    def __init__(self, adapters: dict[str, AdapterWeights]) -> None:
+    def __init__(self, adapters: dict[str, SavedAdapter]) -> None:
         self._adapters = adapters
 
     def facts(self, key: ModelKey) -> ModelFacts:
@@ -54,36 +53,34 @@ class Source:
     def model(self, key: ModelKey) -> ServedModel:
         return load_base(embedded_directory())
 
-    def adapter(self, key: ModelKey) -> AdapterWeights:
+    def adapter(self, key: ModelKey) -> SavedAdapter:
         return self._adapters[str(key.version)]
 
 
-def random_adapter(seed: int) -> AdapterWeights:
+def random_adapter(seed: int) -> SavedAdapter:
     random = torch.Generator().manual_seed(seed)
-    return {
-        path: (
-            torch.randn(RANK, size_in, generator=random) / size_in**0.5,
-            torch.randn(size_out, RANK, generator=random) * 0.02,
-            SCALING,
-        )
-        for path, (size_out, size_in) in linear_shapes(load_base(embedded_directory()).model).items()
-    }
+    weights = {}
+    for path, layer in linear_layers(load_base(embedded_directory()).model).items():
+        down = torch.randn(RANK, layer.in_features, generator=random) / layer.in_features**0.5
+        weights[f"{path}.lora_A.weight"] = down
+        weights[f"{path}.lora_B.weight"] = torch.randn(layer.out_features, RANK, generator=random) * 0.02
+    return SavedAdapter(method=Lora(rank=RANK, alpha=SCALING * RANK), weights=weights)
 
 
-def under_peft(adapters: dict[str, AdapterWeights]) -> Any:
+def under_peft(adapters: dict[str, SavedAdapter]) -> Any:
     model = AutoModelForCausalLM.from_pretrained(embedded_directory(), dtype=torch.float32).eval()
     names = list(adapters)
-    targets = list(adapters[names[0]])
+    targets = [n.removesuffix(".lora_A.weight") for n in adapters[names[0]].weights if "lora_A" in n]
     config = peft.LoraConfig(r=RANK, lora_alpha=SCALING * RANK, target_modules=targets, task_type="CAUSAL_LM")
     tuned = peft.get_peft_model(model, config, adapter_name=names[0])
     for name in names[1:]:
         tuned.add_adapter(name, config)
     with torch.no_grad():
-        for name, weights in adapters.items():
-            for path, (down, up, _) in weights.items():
+        for name, adapter in adapters.items():
+            for path in targets:
                 layer = model.get_submodule(path)
-                layer.lora_A[name].weight.copy_(down)
-                layer.lora_B[name].weight.copy_(up)
+                layer.lora_A[name].weight.copy_(adapter.weights[f"{path}.lora_A.weight"])
+                layer.lora_B[name].weight.copy_(adapter.weights[f"{path}.lora_B.weight"])
     return tuned.eval()
 
 

@@ -16,10 +16,10 @@ from tailor.evals import LocalPair, Question, prove
 from tailor.evals.items import Item, choose, render_items
 from tailor.evals.pair import Answer, Arm
 from tailor.models import (
-    LoraShape,
+    Lora,
     Template,
     adapter_parameters,
-    attach_lora,
+    attach,
     embedded_directory,
     load_base,
     load_template,
@@ -214,9 +214,9 @@ def test_a_complete_model_can_be_the_version(tmp_path: Path) -> None:
 
 def make_adapter(base: Path, directory: Path, *, scale: float) -> Path:
     """A random adapter; with scale 0 it does nothing."""
-    shape = LoraShape(rank=4)
+    shape = Lora(rank=4)
     loaded = load_base(base)
-    attach_lora(loaded, shape, seed=3)
+    attach(loaded, shape, seed=3)
     random = torch.Generator().manual_seed(5)
     weights = {
         name: torch.randn(weight.shape, generator=random) * (scale if "lora_B" in name else 1.0)

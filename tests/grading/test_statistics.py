@@ -49,6 +49,45 @@ def test_mcnemar_agrees_with_counting_coins() -> None:
     assert mcnemar(3, 3) == 1.0
 
 
+@pytest.mark.parametrize(("fixed", "broken"), [(6, 1), (0, 5), (30, 12), (7, 7), (210, 171)])
+def test_mcnemar_gives_the_p_of_statsmodels_and_of_scipy(fixed: int, broken: int) -> None:
+    from scipy.stats import binomtest
+    from statsmodels.stats.contingency_tables import mcnemar as theirs
+
+    assert mcnemar(fixed, broken) == pytest.approx(theirs([[9, broken], [fixed, 4]], exact=True).pvalue)
+    assert mcnemar(fixed, broken) == pytest.approx(binomtest(fixed, fixed + broken).pvalue)
+
+
+def test_the_mid_p_counts_what_was_seen_by_half() -> None:
+    from scipy.stats import binom
+
+    # Bentur 2009 again: Fagerland, Lydersen and Laake, BMC Medical Research Methodology 13:91 (2013).
+    assert mcnemar(1, 7, mid=True) == pytest.approx(0.0391, abs=5e-5)
+    assert mcnemar(30, 12, mid=True) == pytest.approx(mcnemar(30, 12) - binom.pmf(12, 42, 0.5))
+    assert mcnemar(4, 4, mid=True) == 1.0
+
+
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.995])
+def test_wilson_has_the_interval_of_statsmodels(confidence: float) -> None:
+    from statsmodels.stats.proportion import proportion_confint
+
+    for passed, total in ((0, 20), (3, 20), (81, 263), (99, 100)):
+        ours = wilson(passed, total, confidence=confidence)
+        theirs = proportion_confint(passed, total, alpha=1 - confidence, method="wilson")
+        assert (ours.low, ours.high) == pytest.approx(theirs, abs=1e-12)
+
+
+def test_the_permutation_test_is_scipys() -> None:
+    import numpy as np
+    from scipy.stats import permutation_test
+
+    differences = np.array(DARWINS_MAIZE[:11], dtype=float)
+    theirs = permutation_test(
+        (differences,), np.mean, permutation_type="samples", n_resamples=np.inf, alternative="two-sided"
+    )
+    assert paired_difference([0.0] * 11, differences.tolist()).p == pytest.approx(theirs.pvalue)
+
+
 def test_pass_or_fail_is_compared_as_proportions() -> None:
     before = [False] * 40 + [True] * 60
     after = [True] * 30 + [False] * 10 + [False] * 5 + [True] * 55

@@ -11,14 +11,13 @@ import torch
 
 from tailor.errors import NotFound
 from tailor.inference import (
-    AdapterWeights,
     GenerationRequest,
     ModelFacts,
     ModelKey,
     SamplingParameters,
     ServedModel,
 )
-from tailor.models import LoadedModel, embedded_directory, linear_shapes, load_base
+from tailor.models import LoadedModel, Lora, SavedAdapter, embedded_directory, linear_layers, load_base
 
 BASE = ModelKey(base="embedded")
 QUESTIONS = (
@@ -35,7 +34,7 @@ QUESTIONS = (
 class Shop:
     """A `ModelSource` over the embedded base that counts its loads."""
 
-    adapters: dict[str, AdapterWeights] = field(default_factory=dict)
+    adapters: dict[str, SavedAdapter] = field(default_factory=dict)
     models: dict[str, ServedModel] = field(default_factory=dict)
     num_bytes: int = 1 << 20
     context_length: int = 1024
@@ -51,7 +50,7 @@ class Shop:
         self.loads.append(key.version or key.base)
         return self.models.get(key.version or key.base) or load_base(embedded_directory())
 
-    def adapter(self, key: ModelKey) -> AdapterWeights:
+    def adapter(self, key: ModelKey) -> SavedAdapter:
         self.loads.append(str(key.version))
         if self.gate is not None:
             self.gate.wait(20)
@@ -62,18 +61,17 @@ def adapter_key(name: str) -> ModelKey:
     return ModelKey(base="embedded", version=name, kind="adapter")
 
 
-def random_adapter(loaded: LoadedModel, *, rank: int, seed: int, only: str = "") -> AdapterWeights:
+def random_adapter(loaded: LoadedModel, *, rank: int, seed: int, only: str = "") -> SavedAdapter:
     """Large enough to change what the model says."""
     random = torch.Generator().manual_seed(seed)
-    return {
-        path: (
-            torch.randn(rank, size_in, generator=random) / size_in**0.5,
-            torch.randn(size_out, rank, generator=random) * 0.05,
-            1.5,
-        )
-        for path, (size_out, size_in) in linear_shapes(loaded.model).items()
-        if path.endswith(only)
-    }
+    weights = {}
+    for path, layer in linear_layers(loaded.model).items():
+        if path.endswith(only):
+            size_in, size_out = layer.in_features, layer.out_features
+            down = torch.randn(rank, size_in, generator=random) / size_in**0.5
+            weights[f"{path}.lora_A.weight"] = down
+            weights[f"{path}.lora_B.weight"] = torch.randn(size_out, rank, generator=random) * 0.05
+    return SavedAdapter(method=Lora(rank=rank, alpha=1.5 * rank), weights=weights)
 
 
 def prompts(loaded: LoadedModel, questions: Sequence[str] = QUESTIONS) -> list[list[int]]:

@@ -19,8 +19,8 @@ from transformers import (
 )
 
 from tailor.errors import InvalidRequest
-from tailor.inference import AdapterWeights, EngineLimits, LocalEngine, ModelKey
-from tailor.models import ATTENTION_NAME, LoadedModel, embedded_directory
+from tailor.inference import EngineLimits, LocalEngine, ModelKey
+from tailor.models import ATTENTION_NAME, LoadedModel, SavedAdapter, embedded_directory
 from tests.inference.shop import BASE, Shop, adapter_key, ask, greedy_ids, prompts
 
 
@@ -131,31 +131,35 @@ def test_little_cache_memory_delays_answers_but_changes_none(loaded: LoadedModel
 
 
 def test_an_adapter_for_another_base_is_refused(loaded: LoadedModel, shop: Shop) -> None:
-    path, (down, up, scaling) = next(iter(shop.adapters["small"].items()))
+    small = shop.adapters["small"]
+    name, down = next(iter(small.weights.items()))
+    elsewhere = {"model.norm.lora_A.weight": down, "model.norm.lora_B.weight": down}
+    wide = {**small.weights, name: down[:, 1:]}
     wrong = Shop(
-        adapters={"elsewhere": {"model.norm": (down, up, scaling)}, "wide": {path: (down[:, 1:], up, 1.0)}}
+        adapters={
+            name: SavedAdapter(method=small.method, weights=weights)
+            for name, weights in (("elsewhere", elsewhere), ("wide", wide))
+        }
     )
 
     with LocalEngine(wrong) as engine:
         for name in wrong.adapters:
-            with pytest.raises(InvalidRequest, match="the adapter"):
+            with pytest.raises(InvalidRequest, match="This adapter is refused"):
                 engine.generate([ask([5, 6], adapter_key(name))])
         assert engine.generate([ask([5, 6])])[0].choices[0].num_tokens
 
 
-def under_peft(weights: AdapterWeights) -> Any:
+def under_peft(adapter: SavedAdapter) -> Any:
     model = AutoModelForCausalLM.from_pretrained(embedded_directory(), dtype=torch.float32).eval()
-    down, _, scaling = next(iter(weights.values()))
-    rank = down.shape[0]
-    config = LoraConfig(
-        r=rank, lora_alpha=scaling * rank, target_modules=list(weights), task_type="CAUSAL_LM"
-    )
+    paths = [name.removesuffix(".lora_A.weight") for name in adapter.weights if "lora_A" in name]
+    method: Any = adapter.method
+    config = LoraConfig(r=method.rank, lora_alpha=method.alpha, target_modules=paths, task_type="CAUSAL_LM")
     tuned = get_peft_model(model, config).eval()
     with torch.no_grad():
-        for path, (down, up, _) in weights.items():
+        for path in paths:
             layer = model.get_submodule(path)
-            layer.lora_A["default"].weight.copy_(down)
-            layer.lora_B["default"].weight.copy_(up)
+            layer.lora_A["default"].weight.copy_(adapter.weights[f"{path}.lora_A.weight"])
+            layer.lora_B["default"].weight.copy_(adapter.weights[f"{path}.lora_B.weight"])
     return tuned
 
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -179,7 +180,7 @@ def test_loads_of_one_adapter_coalesce(loaded: LoadedModel) -> None:
 
 
 def test_a_failed_load_fails_its_requests_only_and_is_tried_again(loaded: LoadedModel) -> None:
-    shop = Shop(adapters={"good": random_adapter(loaded, rank=4, seed=1), "torn": {}})
+    shop = Shop(adapters={"good": random_adapter(loaded, rank=4, seed=1)})
     good = shop.adapters["good"]
     del shop.adapters["good"]
     shop.facts = lambda key: Shop.facts(Shop(), BASE)  # type: ignore[method-assign]
@@ -199,7 +200,7 @@ def test_an_unknown_version_is_not_found(engine: LocalEngine) -> None:
 
 def test_the_least_recently_used_adapter_makes_room(loaded: LoadedModel) -> None:
     adapters = {name: random_adapter(loaded, rank=4, seed=seed) for seed, name in enumerate("abcd")}
-    adapter_bytes = sum(a.nbytes + b.nbytes for a, b, _ in adapters["a"].values())
+    adapter_bytes = sum(weight.nbytes for weight in adapters["a"].weights.values())
     base_bytes = sum(weight.nbytes for weight in loaded.model.parameters())
     shop = Shop(adapters=adapters, num_bytes=adapter_bytes)
 
@@ -216,10 +217,9 @@ def test_the_least_recently_used_adapter_makes_room(loaded: LoadedModel) -> None
 
 
 def test_a_poisoned_adapter_hurts_nobody_else(loaded: LoadedModel) -> None:
-    poison = {
-        path: (a, b * float("nan"), scaling)
-        for path, (a, b, scaling) in random_adapter(loaded, rank=4, seed=1).items()
-    }
+    sound = random_adapter(loaded, rank=4, seed=1)
+    weights = {name: weight * float("nan") for name, weight in sound.weights.items()}
+    poison = replace(sound, weights=weights)
     with LocalEngine(Shop(adapters={"poison": poison})) as engine:
         expected = engine.generate([ask([5, 6])])[0].text
         bad = [engine.submit(ask([5, 6, index], adapter_key("poison"))) for index in range(3)]

@@ -11,18 +11,18 @@ from safetensors.torch import load_file, save_file
 
 from tailor.errors import InvalidRequest
 from tailor.models import (
-    LoraShape,
+    Lora,
     adapter_parameters,
-    attach_lora,
-    linear_shapes,
+    attach,
+    linear_layers,
     load_base,
     load_version,
-    read_adapter_weights,
+    read_adapter,
     save_adapter,
 )
 from tests.models.tiny import tiny_directory
 
-SHAPE = LoraShape(rank=3, alpha=6.0)
+SHAPE = Lora(rank=3, alpha=6.0)
 IDS = torch.arange(3, 20)[None]
 
 
@@ -36,7 +36,7 @@ def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved adapter with random weights."""
     directory = tmp_path_factory.mktemp("adapters") / "adapter"
     loaded = load_base(base)
-    attach_lora(loaded, SHAPE)
+    attach(loaded, SHAPE)
     torch.manual_seed(1)
     weights = {name: torch.randn_like(t) * 0.2 for name, t in adapter_parameters(loaded.model).items()}
     save_adapter(directory, weights, SHAPE)
@@ -51,11 +51,11 @@ def _logits(loaded: Any) -> torch.Tensor:
 
 def test_a_fresh_adapter_changes_nothing_and_covers_all_layers_but_the_head(base: Path) -> None:
     loaded = load_base(base)
-    before, shapes = _logits(loaded), linear_shapes(loaded.model)
-    attach_lora(loaded, SHAPE)
+    before, layers = _logits(loaded), linear_layers(loaded.model)
+    attach(loaded, SHAPE)
     assert torch.equal(_logits(loaded), before)
-    assert len(adapter_parameters(loaded.model)) == 2 * len(shapes) == 2 * 7 * 3
-    assert not any("lm_head" in name for name in shapes)
+    assert len(adapter_parameters(loaded.model)) == 2 * len(layers) == 2 * 7 * 3
+    assert not any("lm_head" in name for name in layers)
 
 
 def test_equal_seeds_give_equal_adapters_and_leave_the_global_generator_alone(base: Path) -> None:
@@ -63,7 +63,7 @@ def test_equal_seeds_give_equal_adapters_and_leave_the_global_generator_alone(ba
     for seed in (1, 1, 2):
         loaded = load_base(base)
         torch.manual_seed(9)
-        attach_lora(loaded, SHAPE, seed=seed)
+        attach(loaded, SHAPE, seed=seed)
         assert torch.equal(torch.rand(1), torch.rand(1, generator=torch.Generator().manual_seed(9)))
         drawn.append(torch.cat([t.flatten() for t in adapter_parameters(loaded.model).values()]))
     assert torch.equal(drawn[0], drawn[1])
@@ -90,9 +90,10 @@ def test_we_read_what_peft_saved(base: Path, tmp_path: Path) -> None:
     theirs.save_pretrained(tmp_path)
     with torch.no_grad():
         wanted = theirs(IDS).logits
-    weights = read_adapter_weights(tmp_path, linear_shapes(load_base(base).model))
-    assert len(weights) == 6
-    assert weights["model.layers.0.self_attn.q_proj"].scaling == 4.0
+    saved = read_adapter(tmp_path)
+    assert len(saved.weights) == 2 * 6
+    assert isinstance(saved.method, Lora)
+    assert saved.method.scaling == 4.0
     torch.testing.assert_close(_logits(load_version(tmp_path, base)), wanted, rtol=1e-4, atol=1e-4)
 
 
@@ -122,7 +123,7 @@ def test_damaged_adapter_weights_are_refused(
     save_file(tensors, tmp_path / "adapter_model.safetensors")
     (tmp_path / "adapter_config.json").write_bytes((adapter / "adapter_config.json").read_bytes())
     with pytest.raises(InvalidRequest):
-        read_adapter_weights(tmp_path, linear_shapes(load_base(base).model))
+        load_version(tmp_path, base)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +135,7 @@ def test_damaged_adapter_weights_are_refused(
         {"r": True},
         {"peft_type": "IA3"},
         {"use_dora": True},
+        {"use_rslora": True, "rank_pattern": {"q_proj": 64}},
         {"modules_to_save": ["lm_head"]},
         {"rank_pattern": {"q_proj": 64}},
         {"lora_alpha": "16"},
@@ -142,15 +144,17 @@ def test_damaged_adapter_weights_are_refused(
         {"bias": "all"},
     ],
 )
-def test_unusual_adapter_configs_are_refused(adapter: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_unusual_adapter_configs_are_refused(
+    base: Path, adapter: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
     config = json.loads((adapter / "adapter_config.json").read_text()) | changes
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
     (tmp_path / "adapter_model.safetensors").write_bytes((adapter / "adapter_model.safetensors").read_bytes())
     with pytest.raises(InvalidRequest):
-        read_adapter_weights(tmp_path)
+        load_version(tmp_path, base)
 
 
 def test_a_target_that_does_not_exist_is_named(base: Path) -> None:
     with pytest.raises(InvalidRequest, match="'c_attn'") as caught:
-        attach_lora(load_base(base), LoraShape(targets=("c_attn",)))
+        attach(load_base(base), Lora(targets=("c_attn",)))
     assert "q_proj" in str(caught.value.remedy)

@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tailor.server import EmbeddedServer
-from tests.server.making import add_job, finish_job, rows
+from tests.server.making import add_job, add_run, finish_job, rows
 
 TENANT = "default"
 JOB = "ft-AF1WoRqd3aJAHsqc9NY7iL8F"
@@ -71,13 +71,25 @@ class Proxy:
         for placeholder, make in makers.items():
             if placeholder in path.split("/"):
                 return path.replace(placeholder, make())
-        return path
+        return self._eval_path(path) if "eval_id" in path.split("/") else path
+
+    def _eval_path(self, path: str) -> str:
+        """The path of an eval with a run that is going on, and one row of it graded."""
+        eval_id, run_id, item_id = add_run(self.store, TENANT)
+        real = {"eval_id": eval_id, "run_id": run_id, "output_item_id": item_id}
+        return "/".join(real.get(part, part) for part in path.split("/"))
 
     def _real_body(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """The body with real files, and with the few values that only a mock can take."""
         for name in ("training_file", "validation_file"):
             if body.get(name) == TRAINING_FILE:
                 body[name] = self._file()
+        for criterion in body.get("testing_criteria", ()):
+            if criterion.get("model") == "model":
+                criterion["model"] = "tailor-mini-1"
+            for message in criterion.get("input", ()):
+                if message.get("role") == "role":  # is none of the roles in the client's own types
+                    message["role"] = "user"
         if path == "/v1/chat/completions":
             for name in ("max_tokens", "max_completion_tokens"):
                 if body.get(name) == 0:  # an answer of no tokens is none

@@ -26,10 +26,12 @@ FILES = (
     "fine_tuning/test_jobs.py",
     "fine_tuning/jobs/test_checkpoints.py",
     "fine_tuning/alpha/test_graders.py",
+    "test_evals.py",
+    "evals",
     "chat",
 )
-NUM_PASSED = 527
-"""117 of files, 55 of models, 210 of fine_tuning, 145 of chat: fewer means that some have silently gone."""
+NUM_PASSED = 787
+"""117 of files, 55 of models, 210 of fine_tuning, 260 of evals, 145 of chat; fewer: some are gone."""
 NUM_SKIPPED = 3
 """The suite itself skips what its mock of HTTP cannot do with aiohttp."""
 LEFT_OUT = {

@@ -15,6 +15,11 @@ def map_body(context: Any, body: Any) -> Any:
         return body
     if isinstance(body.get("model"), str):
         body["model"] = "tailor-mini-1"
+    for criterion in body.get("testing_criteria") or ():
+        if isinstance(criterion, dict) and "model" in criterion:
+            criterion["model"] = "tailor-mini-1"
+    if isinstance(body.get("data_source"), dict) and "model" in body["data_source"]:
+        body["data_source"]["model"] = "tailor-mini-1"
     if isinstance(body.get("training_file"), str):
         body["training_file"] = os.environ["FUZZ_FILE"]
         body.pop("validation_file", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable
 from functools import cache
@@ -9,10 +10,13 @@ from typing import Any
 
 import torch
 
-from tailor.models import LoraShape, attach_lora, embedded_directory, load_base, save_adapter
+from tailor.evals.runs import Means
+from tailor.evals.runs.grading import Criteria
+from tailor.evals.runs.means import Patience
+from tailor.models import Lora, attach, embedded_directory, load_base, save_adapter
 from tailor.models.adapters import adapter_parameters
 from tailor.protocol import VersionName
-from tailor.store import Job, JobSpec, Lease, Store, Version, write_directory
+from tailor.store import Job, JobSpec, Lease, RunSpec, Store, Version, write_directory
 
 
 def rows(count: int = 12) -> bytes:
@@ -59,12 +63,50 @@ def finish_job(store: Store, tenant: str, **spec: Any) -> Job:
     )
 
 
+def add_run(store: Store, tenant: str) -> tuple[str, str, str]:
+    """An eval, a run of it that is going on, and its first row, graded as a run would; their ids."""
+    check = {
+        "type": "string_check",
+        "name": "exact",
+        "input": "{{ sample.output_text }}",
+        "reference": "{{ item.answer }}",
+        "operation": "eq",
+    }
+    evaluation = store.evals.add(
+        tenant,
+        name="answers",
+        data_source_config={"type": "custom", "item_schema": {}},
+        testing_criteria=[check],
+    )
+    row = {"item": {"answer": "Rome"}, "sample": {"output_text": "Rome"}}
+    source = {"type": "jsonl", "source": {"type": "file_content", "content": [row, row]}}
+    run = store.eval_runs.add(tenant, evaluation.id, RunSpec(name="by hand", model=None, data_source=source))
+    lease = store.eval_queue.claim("test", run_id=run.id)
+    assert lease is not None
+    lease.prepare([row, row])
+    item, _ = lease.unfinished()
+    means = Means(store=store, complete=_ask_nobody, run_python=_run_nothing)
+    criteria = Criteria([check], tenant=tenant, means=means, patience=Patience())
+    [(status, results, usage)] = asyncio.run(criteria.grade([item]))
+    lease.graded(item, status=status, results=results, usage=usage)
+    lease.close()
+    return evaluation.id, run.id, item.id
+
+
+async def _ask_nobody(tenant: str, request: object) -> Any:
+    raise AssertionError("no model is asked here")
+
+
+def _run_nothing(source: str, cases: object) -> Any:
+    raise AssertionError("no code is run here")
+
+
 @cache
 def adapter_files(seed: int) -> dict[str, bytes]:
     """A LoRA adapter for the embedded base that really changes what it says."""
     loaded = load_base(embedded_directory())
-    shape = LoraShape(rank=4)
-    attach_lora(loaded, shape, seed=seed)
+    shape = Lora(rank=4)
+    attach(loaded, shape, seed=seed)
     weights = adapter_parameters(loaded.model)
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in weights.items():

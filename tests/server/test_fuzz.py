@@ -12,7 +12,7 @@ import pytest
 
 from tailor.server import EmbeddedServer
 from tailor.store import Job, Store
-from tests.server.making import finish_job
+from tests.server.making import add_run, finish_job
 
 CHECKS = "not_a_server_error,response_schema_conformance,content_type_conformance,status_code_conformance"
 
@@ -20,7 +20,15 @@ CHECKS = "not_a_server_error,response_schema_conformance,content_type_conformanc
 def fuzz(server: EmbeddedServer, job: Job, directory: Path, *, examples: int, seed: int) -> int:
     """Run schemathesis over every operation, with so many examples for each; how many requests it made."""
     root = server.base_url.removesuffix("/v1")
-    names = {"job_id": job.id, "file_id": job.training_file, "model": job.fine_tuned_model}
+    eval_id, run_id, item_id = add_run(server.instance.store, job.tenant)
+    names = {
+        "job_id": job.id,
+        "file_id": job.training_file,
+        "model": job.fine_tuned_model,
+        "eval_id": eval_id,
+        "run_id": run_id,
+        "item_id": item_id,
+    }
     lines = [f'"path.{name}" = "{value}"' for name, value in names.items()]
     (directory / "schemathesis.toml").write_text("\n".join(["[parameters]", *lines]))
     finished = subprocess.run(

@@ -77,7 +77,7 @@ def trl_loss_and_gradients(
     loss = trainer.compute_loss(trainer.model, batch)
     loss.backward()
     return float(loss), {
-        name.removeprefix("base_model.model."): parameter.grad
+        name.removeprefix("base_model.model.").replace(".default.", "."): parameter.grad
         for name, parameter in trainer.model.named_parameters()
         if parameter.requires_grad
     }

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from tailor.training import Learner, TokenizedExample
 from tailor.training.batches import microbatches_of, pack
+from tailor.training.selfcheck import switch_to_plain
 from tailor.training.sharing import LEAST_SAVED_TOKENS, apart, shared
+from tests.models.methods import WANTED, shaken
 from tests.models.tiny import tiny_directory
 from tests.training.test_matches_trl import recipe
 
@@ -88,7 +90,7 @@ def test_loss_and_gradients_are_those_of_examples_computed_apart(
         for share in (True, False):
             learner = Learner.open(bases[family], recipe(adapter=adapter, rank=4, shard_size=8))
             monkeypatch.setattr(
-                "tailor.training.learner.pack", lambda group, share, now=share: pack(group, share=now)
+                "tailor.training.objective.pack", lambda group, share, now=share: pack(group, share=now)
             )
             result = learner.forward_backward(examples, step=0)
             found.append((result, learner.gradients))
@@ -104,3 +106,27 @@ def test_a_shared_beginning_counts_once_for_the_room_of_a_micro_batch() -> None:
     own = [example.num_tokens - 24 for example in examples]
     assert [len(group) for group in microbatches_of(examples, 24 + sum(own))] == [8]
     assert len(microbatches_of(examples, 24 + sum(own), share=False)) > 1
+
+
+@pytest.mark.parametrize(
+    ("family", "quantization"),
+    [("llama", None), ("qwen3", None), ("gemma2", None), ("qwen3", "int8"), ("qwen3", "nf4")],
+)
+@pytest.mark.parametrize("name", WANTED)
+def test_every_method_computes_shared_and_packed_what_it_computes_plainly(
+    bases: dict[str, Path], family: str, name: str, quantization: Any
+) -> None:
+    """Plainly: each example alone through transformers' eager attention."""
+    examples = examples_sharing(3, seed=1)
+    found: list[Any] = []
+    for is_plain in (False, True):
+        wanted = recipe(**WANTED[name], shard_size=8, quantization=quantization)
+        learner = Learner.open(bases[family], wanted)
+        learner.load_state({f"weight/{key}": value for key, value in shaken(learner.masters).items()})
+        if is_plain:
+            switch_to_plain(learner.loaded)
+        found.append((learner.forward_backward(examples, step=0).loss, learner.gradients))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    for key, one, other in zip(learner.parameters, found[0][1], found[1][1], strict=True):
+        assert float((one - other).norm() / other.norm()) < 1e-5, key
+        assert float(other.norm()) > 0, key

@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from tailor import __version__
-from tailor.cli import base, chat, data, doctor, evaluate, jobs, keys, models, serve, train
+from tailor.cli import base, chat, cost, data, doctor, evaluate, jobs, keys, models, serve, train
 from tailor.errors import TailorError, Unavailable
 
 
@@ -76,6 +76,7 @@ _LOOP = "From data to answers"
 _HOUSE = "The server"
 app.command("check", rich_help_panel=_LOOP)(data.check)
 app.add_typer(data.app, name="data", rich_help_panel=_LOOP)
+app.command("cost", rich_help_panel=_LOOP)(cost.cost)
 app.command("train", rich_help_panel=_LOOP)(train.train)
 app.command("eval", rich_help_panel=_LOOP)(evaluate.evaluate)
 app.command("chat", rich_help_panel=_LOOP)(chat.chat)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from tailor.cli.figures import count, size
+from tailor.errors import TailorError
 
 _GIB = 1 << 30
 _ENOUGH_DISK_BYTES = 5 * _GIB
@@ -44,6 +45,7 @@ def examine(home: Path) -> list[Finding]:
         _disk(home),
         _server(home),
         _python_graders(),
+        _upstreams(home),
         _tool(
             "chromium",
             ("chromium", "chromium-browser", "google-chrome"),
@@ -61,6 +63,27 @@ def _python_graders() -> Finding:
     except SandboxMissing as missing:
         return Finding(name="python graders", state="advice", detail=missing.message, remedy=missing.remedy)
     return Finding(name="python graders", state="ok", detail=f"shut in by {walls}")
+
+
+def _upstreams(home: Path) -> Finding:
+    """The endpoints that the operator's file names, and whether their keys are there; asks none of them."""
+    name = "upstreams"
+    try:
+        from tailor.inference.upstreams import read_upstreams, upstreams_file
+    except ImportError:
+        return Finding(name=name, state="advice", detail="unknown without the packages for serving")
+    try:
+        found = read_upstreams(upstreams_file(home))
+    except TailorError as error:
+        return Finding(name=name, state="missing", detail=error.message, remedy=error.remedy)
+    if not found:
+        return Finding(name=name, state="ok", detail="none; docs/upstreams.md says how to name some")
+    listed = "; ".join(f"{one.name}: {count(len(one.models), 'model')}" for one in found)
+    keyless = [f"{one.key_env} for {one.name}" for one in found if one.needs_key]
+    if keyless:
+        remedy = f"Set in the server's environment: {', '.join(keyless)}."
+        return Finding(name=name, state="advice", detail=f"{listed}; a key is missing", remedy=remedy)
+    return Finding(name=name, state="ok", detail=listed)
 
 
 def _python() -> Finding:

@@ -1,7 +1,27 @@
-"""Proof: base and version examined on the same held-out items, and what may be said about the difference."""
+"""Proof: base and version on the same held-out items, and what may be said; `runs` has the Evals API's work.
 
-from tailor.evals.pair import LocalPair, Pair
-from tailor.evals.proof import Question, prove
-from tailor.evals.rewards import prove_rewards
+Names are imported when they are first used: they bring torch, which runs of evals do not need.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tailor.evals.pair import LocalPair, Pair
+    from tailor.evals.proof import Question, prove
+    from tailor.evals.rewards import prove_rewards
+
+_MODULES = {
+    "pair": ("LocalPair", "Pair"),
+    "proof": ("Question", "prove"),
+    "rewards": ("prove_rewards",),
+}
 
 __all__ = ["LocalPair", "Pair", "Question", "prove", "prove_rewards"]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"tailor.evals.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,7 +11,6 @@ from typing import Literal, Protocol
 
 from tailor.evals.items import Item
 from tailor.inference import (
-    AdapterWeights,
     EngineLimits,
     GenerationRequest,
     LocalEngine,
@@ -20,7 +19,17 @@ from tailor.inference import (
     SamplingParameters,
     ServedModel,
 )
-from tailor.models import LoadedModel, is_adapter, load_adapter, load_base, read_adapter_weights
+from tailor.models import (
+    LoadedModel,
+    SavedAdapter,
+    base_quantization,
+    is_adapter,
+    load_adapter,
+    load_base,
+    load_version,
+    make_dense,
+    read_adapter,
+)
 from tailor.training import ExampleScore, TokenizedExample, score
 from tailor.training.selfcheck import switch_to_plain
 
@@ -55,8 +64,9 @@ class Pair(Protocol):
 
 
 class LocalPair:
-    """Both models on this machine, from the files that are served. The base is in memory once.
+    """Both models on this machine, from the files that are served.
 
+    The base is in memory once, or twice where the version was trained on a rounded one.
     Ask for all scores before any answer, and for the base's scores before the version's: going back
     loads the base again. Use as a context manager.
     """
@@ -71,6 +81,7 @@ class LocalPair:
         self._version = version
         self._dtype = dtype
         self._is_adapter = is_adapter(version)
+        self._quantization = base_quantization(version) if self._is_adapter else None
         self._scored: tuple[Arm, LoadedModel] | None = None
         self._engine: LocalEngine | None = None
 
@@ -114,22 +125,29 @@ class LocalPair:
 
     def model(self, key: ModelKey) -> ServedModel:
         """For the engine: the base, or a fully trained version."""
-        return load_base(self._directory(key), dtype=self._dtype)
+        loaded = load_base(self._directory(key), dtype=self._dtype, quantization=key.quantization)
+        make_dense(loaded.model)
+        return loaded
 
-    def adapter(self, key: ModelKey) -> AdapterWeights:
+    def adapter(self, key: ModelKey) -> SavedAdapter:
         """For the engine: the version's adapter."""
-        return read_adapter_weights(self._directory(key))
+        return read_adapter(self._directory(key))
 
     def _loaded(self, arm: Arm) -> LoadedModel:
         if self._scored is not None and self._scored[0] == arm:
             return self._scored[1]
         before, self._scored = self._scored, None
-        if arm == "version" and self._is_adapter:
-            loaded = before[1] if before is not None else load_base(self._base, dtype=self._dtype)
+        if arm == "version" and self._is_adapter and not self._quantization and before is not None:
+            loaded = before[1]
             load_adapter(loaded, self._version)
+            loaded.model.requires_grad_(False)
         else:
             del before
-            loaded = load_base(self._version if arm == "version" else self._base, dtype=self._dtype)
+            loaded = (
+                load_version(self._version, self._base, dtype=self._dtype)
+                if arm == "version"
+                else load_base(self._base, dtype=self._dtype)
+            )
         if not self._is_packed:
             switch_to_plain(loaded)
         self._scored = (arm, loaded)
@@ -146,7 +164,8 @@ class LocalPair:
     def _key(self, arm: Arm) -> ModelKey:
         if arm == "base":
             return ModelKey(base="base")
-        return ModelKey(base="base", version="version", kind="adapter" if self._is_adapter else "full")
+        kind: Literal["adapter", "full"] = "adapter" if self._is_adapter else "full"
+        return ModelKey(base="base", version="version", kind=kind, quantization=self._quantization)
 
     def _directory(self, key: ModelKey) -> Path:
         return self._base if key.version is None else self._version

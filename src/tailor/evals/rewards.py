@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from tailor.data import ReinforcementExample
 from tailor.errors import InvalidRequest
@@ -52,10 +52,13 @@ def prove_rewards(
     Raises:
         InvalidRequest: none of the held-out prompts fits the context.
     """
-    held_out: list[ReinforcementExample] = choose(question.held_out, question.max_items, seed=question.seed)
+    examples = cast("Sequence[ReinforcementExample]", question.held_out)
+    held_out = choose(examples, question.max_items, seed=question.seed)
     prompts = tokenize_prompts(held_out, template, max_tokens=context_length).examples
     if not prompts:
-        raise InvalidRequest("None of the held-out prompts fits the model's context.", code="nothing_to_prove")
+        raise InvalidRequest(
+            "None of the held-out prompts fits the model's context.", code="nothing_to_prove"
+        )
     by_line = {example.line: example for example in held_out}
     items = [_item(prompt, by_line[prompt.line]) for prompt in prompts]
     cap = min(max_tokens, context_length - max(prompt.num_tokens for prompt in prompts))
@@ -169,9 +172,7 @@ def _arm(name: str, items: list[Item], graded: _Graded, has_passes: bool) -> Arm
     )
 
 
-def _listed(
-    items: list[Item], outcomes: list[Outcome], before: _Graded, after: _Graded
-) -> list[ProofItem]:
+def _listed(items: list[Item], outcomes: list[Outcome], before: _Graded, after: _Graded) -> list[ProofItem]:
     ranks = {"broken": 0, "fixed": 1, "unchanged": 2}
     order = sorted(range(len(items)), key=lambda index: (ranks[outcomes[index]], index))
     return [

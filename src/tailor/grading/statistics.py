@@ -5,27 +5,22 @@ scipy and numpy are imported where they are used: the command line starts withou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from math import ceil, floor, isfinite, sqrt
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import ceil, comb, floor, isfinite, sqrt
+from statistics import NormalDist
+from typing import Final
 
 from tailor.errors import InvalidRequest
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from tailor.grading.corrections import holm
+from tailor.grading.resampling import bootstrap_mean, sign_flip
 
 CONFIDENCE: Final = 0.95
-"""Of every interval in this module."""
+"""Of every interval, unless another is asked for."""
 
-_Z: Final = 1.959963984540054
-"""The normal quantile that belongs to it."""
 
-_RESAMPLES: Final = 9_999
-_MAX_CELLS: Final = 4_000_000
-_MAX_EXACT_ITEMS: Final = 16
-"""Up to here all 2**n sign flips are tried instead of drawing some."""
+Scores = Sequence[float] | Sequence[bool]
+"""One score per item: pass or fail, or any finite number."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +48,7 @@ class Difference:
     """Upper end of the 95 % interval."""
 
     p: float
-    """Probability of a difference at least as great, either way, if there is none."""
+    """Probability of a difference at least as great, either way, if there is none; see `method`."""
 
     items: int
     """Number of pairs."""
@@ -62,7 +57,7 @@ class Difference:
     """Which interval and which test, in words for a report."""
 
 
-def wilson(passed: int, total: int) -> Interval:
+def wilson(passed: int, total: int, *, confidence: float = CONFIDENCE) -> Interval:
     """Wilson's score interval for a proportion (E. B. Wilson, JASA 22, 1927, 209-212).
 
     Raises:
@@ -70,19 +65,23 @@ def wilson(passed: int, total: int) -> Interval:
     """
     if not 0 <= passed <= total or total < 1:
         raise InvalidRequest(f"{passed} of {total} is not a proportion")
-    share, square = passed / total, _Z * _Z / total
+    z = normal_quantile(confidence)
+    share, square = passed / total, z * z / total
     middle = (share + square / 2) / (1 + square)
-    reach = _Z * sqrt(share * (1 - share) / total + square / (4 * total)) / (1 + square)
+    reach = z * sqrt(share * (1 - share) / total + square / (4 * total)) / (1 + square)
     low = 0.0 if passed == 0 else middle - reach
     high = 1.0 if passed == total else middle + reach
     return Interval(low=low, high=high)
 
 
-def mcnemar(fixed: int, broken: int) -> float:
+def mcnemar(fixed: int, broken: int, *, mid: bool = False) -> float:
     """McNemar's exact two-sided p: of the items that changed, do as many get worse as better?
 
     Only the items on which before and after disagree say anything; under the null hypothesis each of
-    them is fixed or broken with equal chance (Q. McNemar, Psychometrika 12, 1947, 153-157).
+    them is fixed or broken with equal chance (Q. McNemar, Psychometrika 12, 1947, 153-157). `mid` counts
+    what was seen by half: smaller, and no longer certain to claim too much in at most 5 of 100 cases (M. W.
+    Fagerland et al., BMC Medical Research Methodology 13:91, 2013). docs/statistics.md says why it is not
+    what tailor's own verdicts go by.
     """
     if fixed < 0 or broken < 0:
         raise InvalidRequest("counts cannot be negative")
@@ -94,11 +93,14 @@ def mcnemar(fixed: int, broken: int) -> float:
     for count in range(min(fixed, broken)):
         ways = ways * (changed - count) // (count + 1)
         tail += ways
-    return min(1.0, tail / (1 << changed - 1))
+    whole = min(1.0, tail / (1 << changed - 1))
+    if not mid:
+        return whole
+    return 1.0 if fixed == broken else whole - comb(changed, fixed) / (1 << changed)
 
 
 def paired_difference(
-    before: Sequence[float] | Sequence[bool], after: Sequence[float] | Sequence[bool], *, seed: int = 0
+    before: Scores, after: Scores, *, confidence: float = CONFIDENCE, seed: int = 0
 ) -> Difference:
     """Compare two measurements of the same items, given in the same order.
 
@@ -115,12 +117,40 @@ def paired_difference(
         raise InvalidRequest("there are no items to compare")
     if not all(map(isfinite, before)) or not all(map(isfinite, after)):
         raise InvalidRequest("a value that is not finite cannot be compared")
-    if {*before, *after} <= {0, 1}:
-        return _difference_of_proportions(before, after)
-    return _difference_of_means(before, after, seed)
+    if are_passes(before, after):
+        return _difference_of_proportions(before, after, confidence)
+    return _difference_of_means(before, after, confidence, seed)
 
 
-def newcombe_paired(both: int, fixed: int, broken: int, neither: int) -> Interval:
+def paired_differences(
+    before: Scores, arms: Mapping[str, Scores], *, confidence: float = CONFIDENCE, seed: int = 0
+) -> dict[str, Difference]:
+    """Several arms against one baseline, on the same items: a false claim in one of 20 such contests at most.
+
+    p-values after Holm's correction; intervals widened so that all of them hold at once (Bonferroni). Both
+    cover however many arms there are, so the best of ten is not called better for being the best of ten.
+    """
+    each = 1 - (1 - confidence) / max(len(arms), 1)
+    found = {
+        name: paired_difference(before, after, confidence=each, seed=seed) for name, after in arms.items()
+    }
+    if len(found) < 2:
+        return found
+    adjusted = holm([difference.p for difference in found.values()])
+    return {
+        name: replace(difference, p=p, method=f"{difference.method}; corrected for {len(found)} comparisons")
+        for (name, difference), p in zip(found.items(), adjusted, strict=True)
+    }
+
+
+def are_passes(before: Scores, after: Scores) -> bool:
+    """Whether scores are pass or fail and nothing between."""
+    return {*before, *after} <= {0, 1}
+
+
+def newcombe_paired(
+    both: int, fixed: int, broken: int, neither: int, *, confidence: float = CONFIDENCE
+) -> Interval:
     """Interval for P(after) - P(before) from counts of the four outcomes of a pair.
 
     Wilson intervals of the two proportions, combined with the correlation of the pairs: method 10 of
@@ -129,7 +159,8 @@ def newcombe_paired(both: int, fixed: int, broken: int, neither: int) -> Interva
     total = both + fixed + broken + neither
     passed_after, passed_before = both + fixed, both + broken
     after, before = passed_after / total, passed_before / total
-    around_after, around_before = wilson(passed_after, total), wilson(passed_before, total)
+    around_after = wilson(passed_after, total, confidence=confidence)
+    around_before = wilson(passed_before, total, confidence=confidence)
     margins = passed_after * (total - passed_after) * passed_before * (total - passed_before)
     covariance = both * neither - fixed * broken
     cross = max(covariance - total / 2, 0.0) if covariance > 0 else float(covariance)
@@ -159,13 +190,22 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return below + (above - below) * (place - floor(place))
 
 
-def _difference_of_proportions(
-    before: Sequence[float] | Sequence[bool], after: Sequence[float] | Sequence[bool]
-) -> Difference:
+def normal_quantile(confidence: float) -> float:
+    """The normal quantile of a two-sided interval: 1.96 for 0.95.
+
+    Raises:
+        InvalidRequest: Unless 0 < confidence < 1.
+    """
+    if not 0 < confidence < 1:
+        raise InvalidRequest(f"A confidence lies between 0 and 1, not at {confidence}.")
+    return NormalDist().inv_cdf((1 + confidence) / 2)
+
+
+def _difference_of_proportions(before: Scores, after: Scores, confidence: float) -> Difference:
     pairs = list(zip(before, after, strict=True))
     both, fixed = pairs.count((1, 1)), pairs.count((0, 1))
     broken, neither = pairs.count((1, 0)), pairs.count((0, 0))
-    interval = newcombe_paired(both, fixed, broken, neither)
+    interval = newcombe_paired(both, fixed, broken, neither, confidence=confidence)
     return Difference(
         mean=(fixed - broken) / len(pairs),
         low=interval.low,
@@ -176,64 +216,16 @@ def _difference_of_proportions(
     )
 
 
-def _difference_of_means(
-    before: Sequence[float] | Sequence[bool], after: Sequence[float] | Sequence[bool], seed: int
-) -> Difference:
+def _difference_of_means(before: Scores, after: Scores, confidence: float, seed: int) -> Difference:
     import numpy as np
 
     differences = np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64)
-    interval = _bca(differences, np.random.default_rng(seed))
+    low, high = bootstrap_mean(differences, confidence=confidence, seed=seed)
     return Difference(
         mean=float(differences.mean()),
-        low=interval.low,
-        high=interval.high,
-        p=_sign_flip(differences, np.random.default_rng([seed, 1])),
+        low=low,
+        high=high,
+        p=sign_flip(differences, seed=seed),
         items=len(differences),
         method="BCa bootstrap interval, sign-flip permutation test",
     )
-
-
-def _sign_flip(differences: NDArray[np.float64], random: np.random.Generator) -> float:
-    """Two-sided p of the mean difference when the sign of each is a coin toss (Fisher 1935, section 21)."""
-    import numpy as np
-
-    count = len(differences)
-    # A little slack counts ties as ties although sums in another order differ in the last bit.
-    observed = abs(differences.sum()) * (1 - 1e-12)
-    if count <= _MAX_EXACT_ITEMS:
-        every = 1.0 - 2.0 * (np.arange(2**count)[:, None] >> np.arange(count) & 1)
-        return float((abs(every @ differences) >= observed).mean())
-    extreme = 0
-    for rows in _batches(count):
-        signs = 1.0 - 2.0 * random.integers(0, 2, size=(rows, count), dtype=np.int8)
-        extreme += int((abs(signs @ differences) >= observed).sum())
-    return (extreme + 1) / (_RESAMPLES + 1)
-
-
-def _bca(differences: NDArray[np.float64], random: np.random.Generator) -> Interval:
-    """Bias-corrected and accelerated bootstrap of the mean (B. Efron, JASA 82, 1987, 171-185)."""
-    import numpy as np
-    from scipy.special import ndtr, ndtri
-
-    count, mean = len(differences), differences.mean()
-    if count < 2 or np.ptp(differences) == 0:
-        return Interval(low=float(mean), high=float(mean))
-    means = np.concatenate(
-        [differences[random.integers(0, count, size=(rows, count))].mean(axis=1) for rows in _batches(count)]
-    )
-    share_below = ((means < mean).sum() + (means == mean).sum() / 2) / len(means)
-    bias = ndtri(np.clip(share_below, 1 / len(means), 1 - 1 / len(means)))
-    # The jackknife means of a mean deviate in proportion to the values themselves.
-    deviations = differences - mean
-    acceleration = (deviations**3).sum() / (6 * (deviations**2).sum() ** 1.5)
-    levels = [bias + quantile for quantile in (-_Z, _Z)]
-    shares = [float(ndtr(bias + level / (1 - acceleration * level))) for level in levels]
-    low, high = np.quantile(means, shares)
-    return Interval(low=float(low), high=float(high))
-
-
-def _batches(columns: int) -> list[int]:
-    """How many resamples to draw at once, so that memory stays bounded."""
-    rows = max(1, min(_RESAMPLES, _MAX_CELLS // columns))
-    full, rest = divmod(_RESAMPLES, rows)
-    return [rows] * full + [rest] * (rest > 0)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tailor.inference.admission import EngineLimits
     from tailor.inference.engine import (
-        AdapterWeights,
         Candidate,
         Engine,
         EngineHealth,
@@ -27,12 +26,11 @@ if TYPE_CHECKING:
     )
     from tailor.inference.local import LocalEngine
     from tailor.inference.stream import Generation
-from tailor.inference.writing import Writer, WrittenAnswer
+    from tailor.inference.writing import Writer, WrittenAnswer
 
 _MODULES = {
     "admission": ("EngineLimits",),
     "engine": (
-        "AdapterWeights",
         "Candidate",
         "Engine",
         "EngineHealth",
@@ -50,10 +48,10 @@ _MODULES = {
     ),
     "local": ("LocalEngine",),
     "stream": ("Generation",),
+    "writing": ("Writer", "WrittenAnswer"),
 }
 
 __all__ = [
-    "AdapterWeights",
     "Candidate",
     "Engine",
     "EngineHealth",

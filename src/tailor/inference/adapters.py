@@ -1,9 +1,12 @@
 """Many adapters over one base in one batch.
 
 Every linear layer of the base is replaced once by one that shares its weights and adds, for the tokens
-of each adapter, `x @ A^T @ B^T * scaling`. Adapters with few tokens (decoding) are computed together as one
-batched product over padded groups; one with many tokens (reading a prompt) by itself. Without an adapter in
-the step nothing is added and nothing is paid.
+of each LoRA adapter, `x @ A^T @ B^T * scaling`. Adapters with few tokens (decoding) are computed together as
+one batched product over padded groups; one with many tokens (reading a prompt) by itself. Without an adapter
+in the step nothing is added and nothing is paid.
+
+Other methods change the output of the base's layer for their own tokens, version by version; of prefix tuning
+nothing is left here, its keys and values lie in the cache before the first token is read.
 
 Joining layers with the same input (query, key and value) to one product was tried: no faster on a CPU,
 where these products run at full rate already, and the joined B is mostly zeros.
@@ -14,8 +17,8 @@ N rank.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -23,57 +26,81 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tailor.errors import InvalidRequest
-from tailor.inference.engine import AdapterWeights
+from tailor.inference.cache import CacheShape
+from tailor.models import (
+    AdaptedLinear,
+    Lora,
+    LoraLinear,
+    PrefixTuning,
+    QuantizedLinear,
+    SavedAdapter,
+    linear_layers,
+)
+from tailor.models.methods import LinearMethod
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Adapter:
-    """An adapter as the layers want it: path -> (A^T `[I, N]`, B^T * scaling `[N, O]`)."""
+    """An adapter as the base's layers want it."""
 
-    layers: dict[str, tuple[Tensor, Tensor]]
+    layers: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    """LoRA, by path: A^T `[I, N]`, B^T * scaling `[N, O]`."""
+
+    changes: Mapping[str, AdaptedLinear] = field(default_factory=dict)
+    """What other methods make of a layer's output, by path."""
+
+    prefix: Sequence[tuple[Tensor, Tensor]] = ()
+    """Of each layer: keys and values `[K, P, D]` in front of every answer."""
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """Places in the cache that the prefix takes."""
+        return int(self.prefix[0][0].shape[1]) if self.prefix else 0
 
     @property
     def num_bytes(self) -> int:
         """Memory it takes."""
-        return sum(part.nbytes for pair in self.layers.values() for part in pair)
+        own = [part for change in self.changes.values() for part in change.trained().values()]
+        pairs = [*self.layers.values(), *self.prefix]
+        return sum(part.nbytes for part in (*own, *(part for pair in pairs for part in pair)))
 
 
 class Mixture:
     """The adapters of the step that runs now; the base's layers look here."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, shape: CacheShape) -> None:
         """Take over `model`: its linear layers but the output one learn to add adapters."""
         self.batch: AdapterBatch | None = None
+        self._shape = shape
         self._stack: _Stack | None = None
         self._spans: tuple[tuple[Adapter | None, int], ...] = ()
-        self._layers: dict[str, _MixedLinear] = {}
-        head = model.get_output_embeddings()  # type: ignore[operator]
         for path, module in list(model.named_modules()):
-            if type(module) is nn.Linear and module is not head:
-                self._layers[path] = _MixedLinear(module, path, self)
-                model.set_submodule(path, self._layers[path])
+            if isinstance(module, _MixedLinear):
+                model.set_submodule(path, module.base)  # of a runner before this one
+        self._layers = linear_layers(model)
+        self._device = next(model.parameters()).device
+        for path, layer in self._layers.items():
+            model.set_submodule(path, _MixedLinear(layer, path, self))
 
-    def prepare(self, weights: AdapterWeights) -> Adapter:
+    def prepare(self, saved: SavedAdapter) -> Adapter:
         """Check an adapter against the base and bring it to the base's device and precision.
 
         Raises:
             InvalidRequest: it is for layers that this base does not have.
         """
-        layers = {}
-        for path, (down_NI, up_ON, scaling) in weights.items():
-            layer = self._layers.get(path)
-            if layer is None:
-                raise InvalidRequest(f"the adapter changes {path}, which is no linear layer of its base")
-            if down_NI.shape[1] != layer.in_features or up_ON.shape[0] != layer.out_features:
-                raise InvalidRequest(
-                    f"the adapter's part for {path} is for a layer of {down_NI.shape[1]} to {up_ON.shape[0]}"
-                    f" features, the base's has {layer.in_features} to {layer.out_features}"
-                )
-            layers[path] = (
-                down_NI.detach().to(layer.weight).t().contiguous(),
-                (up_ON.detach().float() * scaling).to(layer.weight).t().contiguous(),
-            )
-        return Adapter(layers)
+        method = saved.method
+        if isinstance(method, PrefixTuning):
+            layers = method.layers(saved.weights, self._shape.layers)
+            device, dtype = self._shape.device, self._shape.dtype
+            return Adapter(prefix=[(key.to(device, dtype), value.to(device, dtype)) for key, value in layers])
+        if not isinstance(method, LinearMethod):
+            raise InvalidRequest(f"The engine cannot serve the method {type(method).__name__}.")
+        changes = method.bound(self._layers, saved.weights)
+        if type(method) is not Lora:
+            return Adapter(changes=changes)
+        return Adapter(
+            layers={path: _pair(layer) for path, layer in changes.items() if isinstance(layer, LoraLinear)}
+        )
 
     def select(self, spans: Sequence[tuple[Adapter | None, int]]) -> None:
         """Say which adapter each run of packed tokens uses, before the model runs."""
@@ -97,11 +124,11 @@ class Mixture:
             self._spans, self.batch = (), None
 
     def _make_batch(self, tokens: dict[Adapter, list[int]]) -> AdapterBatch:
-        device = next(iter(self._layers.values())).weight.device
-        few = sorted(tokens, key=lambda adapter: len(tokens[adapter]))
-        alone = []
+        device = self._device
+        few = sorted((a for a in tokens if a.layers), key=lambda adapter: len(tokens[adapter]))
+        alone = [adapter for adapter in tokens if adapter.changes]
         # Padding may at most double the work: the adapters with the most tokens go by themselves.
-        while len(few) * len(tokens[few[-1]]) > 2 * sum(len(tokens[adapter]) for adapter in few):
+        while few and len(few) * len(tokens[few[-1]]) > 2 * sum(len(tokens[adapter]) for adapter in few):
             alone.append(few.pop())
         if len(few) == 1:
             alone.append(few.pop())
@@ -121,19 +148,18 @@ class Mixture:
         )
 
 
-class _MixedLinear(nn.Linear):
-    """A linear layer of the base that adds the adapters' part; shares the base's weights."""
+class _MixedLinear(nn.Module):
+    """A linear layer of the base, and what the adapters add to it."""
 
-    def __init__(self, linear: nn.Linear, path: str, mixture: Mixture) -> None:
-        super().__init__(1, 1, bias=False, device="meta")
-        self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.weight, self.bias = linear.weight, linear.bias
+    def __init__(self, base: nn.Linear | QuantizedLinear, path: str, mixture: Mixture) -> None:
+        super().__init__()
+        self.base = base
         self._path = path
         self._mixture = mixture
 
     def forward(self, input: Tensor) -> Tensor:
         """`[1, T, I]` to `[1, T, O]`."""
-        output = F.linear(input, self.weight, self.bias)
+        output: Tensor = self.base(input)
         batch = self._mixture.batch
         if batch is not None:
             batch.add(self._path, input[0], output[0])
@@ -152,10 +178,13 @@ class AdapterBatch:
         if self._padded is not None:
             self._padded.add(path, input_TI, output_TO)
         for adapter, token in self._singles:
-            pair = adapter.layers.get(path)
+            pair, change = adapter.layers.get(path), adapter.changes.get(path)
             if pair is not None:
                 part = input_TI.index_select(0, token) @ pair[0] @ pair[1]
                 output_TO.index_add_(0, token, part)
+            if change is not None:
+                own = change.changed(input_TI.index_select(0, token), output_TO.index_select(0, token))
+                output_TO.index_copy_(0, token, own)
 
 
 class _Stack:
@@ -209,6 +238,13 @@ class _Padded:
             output_TO[: part.shape[0]].add_(part)
         else:
             output_TO.index_add_(0, self._token, part)
+
+
+def _pair(layer: LoraLinear) -> tuple[Tensor, Tensor]:
+    """A^T and B^T * scaling."""
+    down_NI, up_ON = layer.lora_A.weight, layer.lora_B.weight
+    scaled_ON = (up_ON.float() * layer.scaling).to(up_ON.dtype)
+    return down_NI.detach().t().contiguous(), scaled_ON.detach().t().contiguous()
 
 
 def _merge(spans: Sequence[tuple[Adapter | None, int]]) -> list[tuple[Adapter | None, int]]:

@@ -32,7 +32,11 @@ class Answer(Occupant):
         request = pending.request
         self.pending = pending
         self.adapter = adapter
-        self.ids = list(request.prompt_ids)
+        self.num_prefix = adapter.num_prefix_tokens if adapter is not None else 0
+        """First places in the cache that trained keys and values take; the ids there only hold them."""
+
+        self.ids = [0] * self.num_prefix + list(request.prompt_ids)
+        self.max_length = pending.max_length + self.num_prefix
         self.order = next(_ORDER)
         """Older answers have smaller numbers."""
 
@@ -68,7 +72,7 @@ class Answer(Occupant):
                 self.pending.generation.put(self._chunk(released))
         if is_end or self._text.is_stopped:
             return self._chunk(self._text.finish(), "stop")
-        if len(self.ids) >= self.pending.max_length:
+        if len(self.ids) >= self.max_length:
             return self._chunk(self._text.finish(), "length")
         return None
 

@@ -226,6 +226,16 @@ class Cache:
         occupant.shelf, occupant.row = place
         return True
 
+    def put(self, occupant: Occupant, layers: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Begin an answer's row with keys and values `[K, P, D]` of each layer, as if they had been read."""
+        shelf = occupant.shelf
+        if shelf is None:
+            raise ValueError("the answer has no row in the cache")
+        for index, (key_KPD, value_KPD) in enumerate(layers):
+            occupant.num_cached = key_KPD.shape[1]
+            shelf.keys[index][occupant.row, :, : occupant.num_cached] = key_KPD
+            shelf.values[index][occupant.row, :, : occupant.num_cached] = value_KPD
+
     def remove(self, occupant: Occupant) -> None:
         """Free an answer's row."""
         if occupant.shelf is not None:

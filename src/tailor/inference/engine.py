@@ -11,15 +11,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from torch import Tensor
-
 from tailor.errors import TailorError
 from tailor.inference.stream import Generation
+from tailor.models import Quantization, SavedAdapter
 
 FinishReason = Literal["stop", "length"]
-AdapterWeights = Mapping[str, tuple[Tensor, Tensor, float]]
-"""Module path -> (A `[rank, in]`, B `[out, rank]`, scaling); the layer gains `x @ A^T @ B^T * scaling`."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelKey:
@@ -34,10 +30,13 @@ class ModelKey:
     kind: Literal["base", "adapter", "full"] = "base"
     """What the version's weights are: nothing, an adapter on the base, or a whole model."""
 
+    quantization: Quantization | None = None
+    """How the base was rounded when the adapter was trained on it."""
+
     @property
     def model(self) -> ModelKey:
         """The key of the whole model that runs: the base for an adapter, else the key itself."""
-        return ModelKey(base=self.base) if self.kind == "adapter" else self
+        return ModelKey(base=self.base, quantization=self.quantization) if self.kind == "adapter" else self
 
     def __str__(self) -> str:
         digest = self.version or self.base
@@ -260,7 +259,7 @@ class ModelSource(Protocol):
     def model(self, key: ModelKey) -> ServedModel:
         """Load a base or a fully trained version."""
 
-    def adapter(self, key: ModelKey) -> AdapterWeights:
+    def adapter(self, key: ModelKey) -> SavedAdapter:
         """Read an adapter."""
 
 

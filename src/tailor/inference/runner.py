@@ -16,6 +16,7 @@ from tailor.inference.engine import ServedModel
 from tailor.inference.layout import CachedLayout, DecodeSpan, PromptSpan, ShapeProbe
 from tailor.inference.sampling import Sampled, sample
 from tailor.inference.text import TokenTable
+from tailor.models.methods.prefix import prefix_of
 
 if TYPE_CHECKING:
     from tailor.inference.answer import Answer
@@ -34,13 +35,18 @@ class Runner:
     ) -> None:
         self._model = served.model.eval()
         self._max_tokens_per_step = max_tokens_per_step
+        self._context_length = context_length
         self.table = TokenTable(served.tokenizer)
         probe = ShapeProbe()
         with torch.inference_mode():
             self._forward(probe, [0], [0], [0])
-        self.mixture = Mixture(self._model)
+        self.mixture = Mixture(self._model, probe.shape)
+        prefix = prefix_of(self._model)
+        self.own = Adapter(prefix=prefix) if prefix else None
+        """What answers need that ask for no adapter; a model in training may carry a prefix."""
+
         self.stop_ids = frozenset(served.stop_ids)
-        self.num_bytes = sum(weight.nbytes for weight in self._model.parameters())
+        self.num_bytes = sum(each.nbytes for each in (*self._model.parameters(), *self._model.buffers()))
         self.vocabulary_size = int(self._model.get_output_embeddings().weight.shape[0])
         self.cache = Cache(probe.shape, cache_budget, context_length)
         self._waiting: deque[Answer] = deque()
@@ -58,9 +64,18 @@ class Runner:
     def check(self, answer: Answer) -> None:
         """Raise InvalidRequest for what this model can never do."""
         longest = self.cache.max_tokens()
-        if answer.pending.max_length > longest:
+        # What a prefix takes of the context, the answer has to do without.
+        answer.max_length = min(answer.max_length, self._context_length)
+        if len(answer.ids) >= answer.max_length:
             raise InvalidRequest(
-                f"{answer.pending.max_length} tokens do not fit the server's cache, which holds {longest}",
+                f"The prompt leaves no room for an answer: the version's prefix takes {answer.num_prefix} of "
+                f"{self._context_length} tokens",
+                code="context_length_exceeded",
+                remedy="Shorten the prompt.",
+            )
+        if answer.max_length > longest:
+            raise InvalidRequest(
+                f"{answer.max_length} tokens do not fit the server's cache, which holds {longest}",
                 code="context_length_exceeded",
                 remedy="Shorten the prompt, set a lower max_tokens or give the engine more cache memory.",
             )
@@ -171,6 +186,8 @@ class Runner:
                 room -= parts[-1][1]
         while room and self._waiting and self.cache.add(self._waiting[0], len(self._waiting[0].ids) + 1):
             answer = self._waiting.popleft()
+            if answer.adapter is not None and answer.adapter.prefix:
+                self.cache.put(answer, answer.adapter.prefix)
             self._reading.append(answer)
             parts.append((answer, min(room, answer.num_unread)))
             room -= parts[-1][1]

@@ -93,7 +93,7 @@ class _Page:
 
     def begin(self, runner: Runner) -> None:
         """Let the runner work on it."""
-        answer = make_answers(self.pending, table=runner.table, stop_ids=runner.stop_ids, adapter=None)
+        answer = make_answers(self.pending, table=runner.table, stop_ids=runner.stop_ids, adapter=runner.own)
         runner.check(answer)
         runner.start(answer)
 

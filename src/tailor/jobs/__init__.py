@@ -3,8 +3,9 @@
 Light to import: torch comes only with a training worker.
 """
 
+from tailor.jobs.graders import check_method, python_sources
 from tailor.jobs.options import JobOptions
 from tailor.jobs.settings import WorkerSettings, physical_cores
 from tailor.jobs.supervisor import Supervisor
 
-__all__ = ["JobOptions", "Supervisor", "WorkerSettings", "physical_cores"]
+__all__ = ["JobOptions", "Supervisor", "WorkerSettings", "check_method", "physical_cores", "python_sources"]

@@ -8,7 +8,7 @@ import time
 from tailor.jobs.attempt import Attempt
 from tailor.jobs.forecast import Forecast
 from tailor.jobs.prepare import Prepared, Start
-from tailor.jobs.publish import publish_checkpoint
+from tailor.jobs.publish import drop_checkpoint, publish_checkpoint
 from tailor.jobs.pulse import BLOCK_PATIENCE_SECONDS, Interrupted
 from tailor.store import JsonObject, Lease, reach
 from tailor.training import EpochEnd, Learner, Note, Progress, StepMetrics, save_checkpoint, train
@@ -105,28 +105,26 @@ class Fit:
         """A model to use first, then the save: a crash in between redoes the epoch's end, not skips it."""
         self._log.flush()
         if progress.step < self._prepared.recipe.num_steps and self._start.practice is None:
-            self._publish(progress, figures)
+            self._publish(progress.step, figures)
         self._saver.save(progress)
         self._stop_if_asked(progress, figures, is_saved=True)
 
     def _keep_if_best(self, step: int, figures: JsonObject) -> None:
-        """Reinforcement: a model to use after each look at the validation prompts, if it is among the best."""
+        """Reinforcement: a model to use after a look at the validation prompts, if it is among the best."""
         reward = figures.get(_REWARD)
         if reward is None or step == self._prepared.recipe.num_steps:
             return
-        lease, job = self._attempt.lease, self._attempt.job
-        kept = self._attempt.store.jobs.checkpoints(job.tenant, job.id, limit=KEPT_BEST + 1).items
-        ranks = {each.step: (each.metrics[_REWARD], each.step) for each in kept if _REWARD in each.metrics}
-        best = sorted(ranks | {step: (reward, step)}, key=(ranks | {step: (reward, step)}).__getitem__)
-        dropped, best = best[:-KEPT_BEST], best[-KEPT_BEST:]
-        if step in best:
+        job = self._attempt.job
+        kept = self._attempt.store.jobs.checkpoints(job.tenant, job.id, limit=1000).items
+        others = {each.step: each for each in kept if _REWARD in each.metrics and each.step != step}
+        ranks = {each.step: (each.metrics[_REWARD], each.step) for each in others.values()}
+        order = sorted([*ranks.values(), (reward, step)])
+        if (reward, step) in order[-KEPT_BEST:]:
             self._log.flush()
-            publish_checkpoint(
-                self._attempt, self._prepared, self._start.learner, step=step, metrics=figures
-            )
-        for each in dropped:
-            if each != step:
-                lease.remove_checkpoint(each)
+            self._publish(step, figures)
+        for _, worse in order[:-KEPT_BEST]:
+            if worse in others:
+                drop_checkpoint(self._attempt, others[worse])
 
     def _rest(self, progress: Progress, figures: JsonObject) -> None:
         """Between two steps: save if it is time to, stop if somebody wants it."""
@@ -143,13 +141,11 @@ class Fit:
             self._saver.save(progress)
         if reason == "pause" and figures and progress.step < self._prepared.recipe.num_steps:
             # The state that a job rests in can be tried out (contract section 2).
-            self._publish(progress, figures)
+            self._publish(progress.step, figures)
         raise Interrupted(reason)
 
-    def _publish(self, progress: Progress, figures: JsonObject) -> None:
-        publish_checkpoint(
-            self._attempt, self._prepared, self._start.learner, step=progress.step, metrics=figures
-        )
+    def _publish(self, step: int, figures: JsonObject) -> None:
+        publish_checkpoint(self._attempt, self._prepared, self._start.learner, step=step, metrics=figures)
 
 
 class MetricsLog:

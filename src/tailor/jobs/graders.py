@@ -41,8 +41,8 @@ def check_method(method: ReinforcementMethod | None, run_python: RunPython) -> R
     for place, part in parts_of(method.grader).items():
         if isinstance(part, ScoreModelGrader | LabelModelGrader):
             raise InvalidRequest(
-                f"The grader {part.name!r} asks a model, and jobs on this server cannot ask one yet: they run "
-                "apart from what answers requests.",
+                f"The grader {part.name!r} asks a model, and jobs on this server cannot ask one yet: they "
+                "run apart from what answers requests.",
                 param=_param(place),
                 code="model_grader_unavailable",
                 remedy="Use string_check, text_similarity, python or a multi of these.",

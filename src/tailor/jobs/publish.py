@@ -6,12 +6,13 @@ import shutil
 import time
 from typing import Literal
 
+from tailor.errors import InvalidRequest, NotFound
 from tailor.jobs.attempt import Attempt
 from tailor.jobs.names import version_name
 from tailor.jobs.prepare import Prepared
 from tailor.jobs.results import result_csv
 from tailor.protocol import Proof
-from tailor.store import FileRecord, JsonObject, Version, reach, write_directory
+from tailor.store import Checkpoint, FileRecord, JsonObject, Version, reach, write_directory
 from tailor.training import Learner, software
 
 _PAGE = 1000
@@ -88,6 +89,17 @@ def publish_checkpoint(
         version=version,
         message=f"Checkpoint created at step {step} with Snapshot ID: {version.id}",
     )
+
+
+def drop_checkpoint(attempt: Attempt, checkpoint: Checkpoint) -> None:
+    """Delete a checkpoint with its model, unless another job trains on from it; may be done again."""
+    try:
+        attempt.store.versions.delete(attempt.job.tenant, checkpoint.name)
+    except NotFound:
+        pass
+    except InvalidRequest:
+        return
+    attempt.lease.remove_checkpoint(checkpoint.step)
 
 
 def publish_final(

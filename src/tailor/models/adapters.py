@@ -1,21 +1,25 @@
-"""LoRA adapters in PEFT's file format: read and checked here, attached and trained through PEFT.
+"""Adapters as files, in PEFT's format: read, checked, put on a base, saved, merged into it.
 
-Reading does not import PEFT: the serving engine only needs the matrices.
+What an adapter computes is in `methods`. Reading imports no PEFT; PEFT is the oracle of the tests.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, cast, get_args
 
+import torch
 from torch import Tensor, nn
 
 from tailor.errors import InvalidRequest
 from tailor.models.catalogue import read_json
+from tailor.models.methods import AdaptedLinear, Method, linear_layers, misfit, read_method
+from tailor.models.methods.prefix import MODULE, NAME
+from tailor.models.quantized import Quantization, QuantizedLinear, dense
 from tailor.models.tensors import read_header, read_tensors
 
 if TYPE_CHECKING:
@@ -23,146 +27,69 @@ if TYPE_CHECKING:
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
-MAX_RANK = 128
 _PREFIX = "base_model.model."
-_ADAPTER = "default"
-_UNSUPPORTED = (
-    "use_dora",
-    "use_rslora",
-    "rank_pattern",
-    "alpha_pattern",
-    "modules_to_save",
-    "fan_in_fan_out",
-)
+_PROMPT = "prompt_embeddings"
+_MOST_WEIGHTS = 2**17
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LoraShape:
-    """How an adapter sits on its base."""
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class SavedAdapter:
+    """A trained adapter as its files hold it; not yet compared with any base."""
 
-    rank: int = 16
-    """Inner width, 1 to 128."""
+    method: Method
+    weights: Mapping[str, Tensor]
+    """By their names in the model (`model.layers.0.self_attn.q_proj.lora_A.weight`)."""
 
-    alpha: float = 32.0
-    """Adapter output is scaled by alpha / rank."""
-
-    targets: tuple[str, ...] = ()
-    """Last names of the linear layers that get an adapter; empty: all of them except the output layer."""
-
-    dropout: float = 0.0
-    """Share of adapter inputs dropped in training."""
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.rank <= MAX_RANK:
-            raise InvalidRequest(
-                f"rank is {self.rank}, but must be between 1 and {MAX_RANK}.", param="tailor.adapter.rank"
-            )
+    quantization: Quantization | None = None
+    """How the base was rounded when it was trained."""
 
 
-class LoraWeights(NamedTuple):
-    """One layer's adapter: output += (input A^T) B^T * scaling."""
+def attach(loaded: LoadedModel, method: Method, *, seed: int = 0) -> None:
+    """Put fresh adapter weights on a loaded base, in place; the base's weights are frozen.
 
-    a: Tensor
-    """`[rank, in]`."""
-
-    b: Tensor
-    """`[out, rank]`."""
-
-    scaling: float
-
-
-def linear_shapes(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """`(out, in)` of every linear layer that may carry an adapter, by module path; not the output layer."""
-    head = model.get_output_embeddings()  # type: ignore[operator]
-    return {
-        name: (module.out_features, module.in_features)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and module is not head
-    }
-
-
-def attach_lora(loaded: LoadedModel, shape: LoraShape, *, seed: int = 0) -> nn.Module:
-    """Put a fresh adapter on a loaded base, in place; the base's weights are frozen.
-
-    Adapter weights get the base's dtype. B starts at zero, so the model's output does not change yet;
-    A is drawn from `seed`.
+    They get the base's dtype and are drawn from `seed`. But for a prefix, the output does not change yet.
 
     Raises:
-        InvalidRequest: a target names no linear layer of this model.
+        InvalidRequest: the method asks for layers that this model does not have.
     """
-    import torch
-    from peft import LoraConfig, get_peft_model
-
-    from tailor.models._lora_linear import LoraLinear
-
-    names = linear_shapes(loaded.model)
-    available = sorted({name.rpartition(".")[2] for name in names})
-    targets = sorted(shape.targets or available)
-    if unknown := sorted(set(targets) - set(available)):
-        raise InvalidRequest(
-            f"This model has no linear layer called {unknown[0]!r}.",
-            param="tailor.adapter.targets",
-            remedy=f"Choose from: {', '.join(available)}.",
-        )
-    config = LoraConfig(
-        r=shape.rank,
-        lora_alpha=shape.alpha,
-        lora_dropout=shape.dropout,
-        target_modules=targets,
-        task_type="CAUSAL_LM",
-    )
-    config._register_custom_module({nn.Linear: LoraLinear})
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        adapted: nn.Module = get_peft_model(loaded.model, config, autocast_adapter_dtype=False)
-    return adapted
+    method.attach(loaded.model, seed=seed)
 
 
-def load_adapter(loaded: LoadedModel, directory: Path, *, dropout: float = 0.0) -> nn.Module:
-    """Attach the adapter of `directory` to a loaded base, in place; `dropout` is for further training."""
-    import torch
-
-    shape = replace(read_shape(directory), dropout=dropout)
-    weights = read_adapter_weights(directory, linear_shapes(loaded.model))
-    adapted = attach_lora(loaded, shape)
-    with torch.no_grad():
-        for path, matrices in weights.items():
-            layer = adapted.get_submodule(_PREFIX + path)
-            layer.lora_A[_ADAPTER].weight.copy_(matrices.a)  # type: ignore[index, union-attr]
-            layer.lora_B[_ADAPTER].weight.copy_(matrices.b)  # type: ignore[index, union-attr]
-    return adapted
+def load_adapter(loaded: LoadedModel, directory: Path, *, dropout: float = 0.0) -> None:
+    """Put the adapter of `directory` on a loaded base, in place; `dropout` is for further training."""
+    saved = read_adapter(directory)
+    method = saved.method
+    if hasattr(method, "dropout"):
+        method = replace(method, dropout=dropout)  # type: ignore[type-var]
+    method.restore(loaded.model, saved.weights)
 
 
 def save_adapter(
-    directory: Path, weights: Mapping[str, Tensor], shape: LoraShape, *, base_name: str = ""
+    directory: Path,
+    weights: Mapping[str, Tensor],
+    method: Method,
+    *,
+    base_name: str = "",
+    quantization: Quantization | None = None,
 ) -> None:
-    """Write an adapter that PEFT, vLLM and we can load.
+    """Write an adapter that we can load, and PEFT and vLLM if they have the method.
 
-    `weights` are named as in the adapted base (`model.layers.0.self_attn.q_proj.lora_A.default.weight`).
+    `weights` are named as in the adapted base.
     """
     from safetensors.torch import save_file
 
     directory.mkdir(parents=True, exist_ok=True)
-    renamed = {
-        _PREFIX + name.replace(f".{_ADAPTER}.", "."): tensor.detach().cpu().contiguous()
+    tensors = {
+        _PROMPT if name == NAME else _PREFIX + name: tensor.detach().cpu().contiguous()
         for name, tensor in weights.items()
     }
-    save_file(renamed, directory / ADAPTER_WEIGHTS, metadata={"format": "pt"})
-    config = {
-        "peft_type": "LORA",
+    metadata = {"format": "pt"} | ({"base_quantization": quantization} if quantization else {})
+    save_file(tensors, directory / ADAPTER_WEIGHTS, metadata=metadata)
+    targets = sorted({_layer_of(name) for name in weights})
+    config = method.config(targets) | {
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base_name,
-        "r": shape.rank,
-        "lora_alpha": shape.alpha,
-        "lora_dropout": shape.dropout,
-        "target_modules": sorted({name.split(".lora_")[0].rpartition(".")[2] for name in renamed}),
-        "bias": "none",
-        "fan_in_fan_out": False,
         "inference_mode": True,
-        "init_lora_weights": True,
-        "use_rslora": False,
-        "use_dora": False,
-        "modules_to_save": None,
     }
     (directory / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
@@ -172,78 +99,129 @@ def is_adapter(directory: Path) -> bool:
     return (directory / ADAPTER_CONFIG).is_file()
 
 
-def read_shape(directory: Path) -> LoraShape:
-    """Shape of a saved adapter.
+def adapter_method(directory: Path) -> Method:
+    """The method of a saved adapter.
 
     Raises:
-        InvalidRequest: it is not a plain LoRA adapter (R10).
+        InvalidRequest: it is none that we compute (R10).
     """
-    config = read_json(directory / ADAPTER_CONFIG)
-    if (
-        config.get("peft_type") != "LORA"
-        or any(config.get(key) for key in _UNSUPPORTED)
-        or config.get("bias", "none") != "none"
-    ):
-        raise _refused("it is not a plain LoRA adapter")
-    rank, alpha, targets = config.get("r"), config.get("lora_alpha"), config.get("target_modules")
-    if type(rank) is not int or not isinstance(alpha, int | float) or not math.isfinite(alpha):
-        raise _refused("rank or alpha is not a number")
-    if not isinstance(targets, list) or not all(isinstance(name, str) for name in targets):
-        raise _refused("target_modules is not a list of names")
-    return LoraShape(
-        rank=rank,
-        alpha=float(alpha),
-        targets=tuple(sorted(targets)),
-        dropout=float(config.get("lora_dropout") or 0.0),
-    )
+    return read_method(read_json(directory / ADAPTER_CONFIG))
 
 
-def read_adapter_weights(
-    directory: Path, shapes: Mapping[str, tuple[int, int]] | None = None
-) -> dict[str, LoraWeights]:
-    """The adapter's matrices by module path in the base (`model.layers.0.self_attn.q_proj`).
-
-    Give `shapes` (from `linear_shapes`) to have every tensor checked against the base before it is read.
+def read_adapter(directory: Path) -> SavedAdapter:
+    """A saved adapter; whether it fits a base is checked when it is put on one.
 
     Raises:
-        InvalidRequest: wrong names, shapes, rank, dtype or a value that is not finite.
+        InvalidRequest: wrong config, wrong names, or a value that is not finite.
     """
-    shape = read_shape(directory)
+    method = adapter_method(directory)
     file = directory / ADAPTER_WEIGHTS
     header = read_header(file)
-    paths = sorted({name.removeprefix(_PREFIX).rpartition(".lora_")[0] for name in header})
-    expected: dict[str, tuple[int, ...]] = {}
-    for path in paths:
-        if path.rpartition(".")[2] not in shape.targets or (shapes is not None and path not in shapes):
-            raise _refused(f"it has weights for {path[:80]!r}, which is not one of its targets")
-        declared_out = header.get(f"{_PREFIX}{path}.lora_B.weight")
-        declared_in = header.get(f"{_PREFIX}{path}.lora_A.weight")
-        if declared_in is None or declared_out is None:
-            raise _refused(f"layer {path[:80]!r} has only one of its two matrices")
-        out_features, in_features = (
-            shapes[path] if shapes is not None else (declared_out.shape[0], declared_in.shape[-1])
-        )
-        expected[f"{_PREFIX}{path}.lora_A.weight"] = (shape.rank, in_features)
-        expected[f"{_PREFIX}{path}.lora_B.weight"] = (out_features, shape.rank)
-    tensors = read_tensors(file, expected)
-    scaling = shape.alpha / shape.rank
-    return {
-        path: LoraWeights(
-            tensors[f"{_PREFIX}{path}.lora_A.weight"], tensors[f"{_PREFIX}{path}.lora_B.weight"], scaling
-        )
-        for path in paths
+    if not 0 < len(header) <= _MOST_WEIGHTS or not all(_is_ours(name) for name in header):
+        raise misfit("its weights do not have the names that PEFT gives them")
+    if any(entry.dtype not in ("F32", "F16", "BF16") for entry in header.values()):
+        raise misfit("its weights are not floating-point numbers")
+    weights = {
+        NAME if name == _PROMPT else name.removeprefix(_PREFIX): tensor
+        for name, tensor in read_tensors(file).items()
     }
+    return SavedAdapter(method=method, weights=weights, quantization=base_quantization(directory))
+
+
+def base_quantization(directory: Path) -> Quantization | None:
+    """How the base was rounded that a saved adapter was trained on."""
+    from safetensors import safe_open
+
+    with safe_open(directory / ADAPTER_WEIGHTS, "pt") as file:
+        kind = (file.metadata() or {}).get("base_quantization")
+    if kind is not None and kind not in get_args(Quantization):
+        raise misfit("the rounding of its base is not one of ours")
+    return cast("Quantization | None", kind)
 
 
 def adapter_parameters(model: nn.Module) -> dict[str, Tensor]:
-    """Trainable tensors of an adapted model by name."""
+    """Trainable tensors of a model by name."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def _refused(reason: str, **details: Any) -> InvalidRequest:
-    return InvalidRequest(
-        f"This adapter is refused: {reason}.",
-        code="unsafe_weights",
-        remedy="Train it again here, or save it with PEFT as plain LoRA.",
-        **details,
-    )
+def dropouts(model: nn.Module) -> list[nn.Module]:
+    """The dropouts of the adapter's layers; in evaluation mode until somebody trains."""
+    return [
+        inner
+        for module in model.modules()
+        if isinstance(module, AdaptedLinear)
+        for inner in module.children()
+        if isinstance(inner, nn.Dropout)
+    ]
+
+
+@contextmanager
+def merged(model: nn.Module) -> Iterator[None]:
+    """While this lasts, the model is a plain one that computes the same; then it is as it was, to the bit.
+
+    Raises:
+        InvalidRequest: the method adds more than plain layers can hold.
+    """
+    if MODULE in dict(model.named_children()):
+        raise InvalidRequest(
+            "This version cannot be merged: trained keys and values have no place in a plain model.",
+            code="not_mergeable",
+            remedy="Serve it with its base, or train with the adapter type lora, dora or ia3.",
+        )
+    changed = {
+        path: module
+        for path, module in model.named_modules()
+        if isinstance(module, AdaptedLinear)
+        or (isinstance(module, QuantizedLinear) and not path.endswith(".base_layer"))
+    }
+    try:
+        for path, module in changed.items():
+            model.set_submodule(path, _plain(module))
+        yield
+    finally:
+        for path, module in changed.items():
+            model.set_submodule(path, module)
+
+
+@torch.no_grad()
+def _plain(module: nn.Module) -> nn.Linear:
+    if isinstance(module, QuantizedLinear):
+        return dense(module)
+    if not isinstance(module, AdaptedLinear):
+        raise TypeError(f"{type(module).__name__} is no layer of a method")
+    weight, bias = module.merged()
+    dtype = module.place()["dtype"]
+    made = nn.Linear(module.in_features, module.out_features, bias=bias is not None, device="meta")
+    made.weight = nn.Parameter(weight.to(dtype), requires_grad=False)
+    if bias is not None:
+        made.bias = nn.Parameter(bias.detach().to(dtype), requires_grad=False)
+    return made
+
+
+def _is_ours(name: str) -> bool:
+    return name == _PROMPT or (name.startswith(_PREFIX) and len(name) < 400)
+
+
+def _layer_of(name: str) -> str:
+    """`q_proj` of `model.layers.0.self_attn.q_proj.lora_A.weight`."""
+    parts = name.split(".")
+    own = [i for i, part in enumerate(parts) if part.startswith(("lora_", "ia3_", "adapter_"))]
+    return parts[own[0] - 1] if own else ""
+
+
+__all__ = [
+    "ADAPTER_CONFIG",
+    "ADAPTER_WEIGHTS",
+    "SavedAdapter",
+    "adapter_method",
+    "adapter_parameters",
+    "attach",
+    "base_quantization",
+    "dropouts",
+    "is_adapter",
+    "linear_layers",
+    "load_adapter",
+    "merged",
+    "read_adapter",
+    "save_adapter",
+]

@@ -23,6 +23,9 @@ from tailor.models.blocks import BlockPlan, block_attention, visible
 
 ATTENTION_NAME = "tailor"
 
+KeysValues = tuple[Tensor, Tensor]
+"""Of one layer: keys and values `[K, P, D]`."""
+
 _LONG_TOKENS = 2048
 """Examples longer than this are attended by a kernel that never holds all L x L scores."""
 
@@ -70,12 +73,16 @@ class _Forest:
             [torch.arange(depth, depth + n) for depth, n in zip(self.depths, self.lengths, strict=True)]
         )
 
-    def path(self, segment: int) -> Tensor:
-        """Packed indices of the tokens before a segment, the first one first."""
+    def path(self, segment: int, num_prefix: int = 0) -> Tensor:
+        """Indices of the keys before a segment, the first one first.
+
+        Keys behind those of the packed tokens are a prefix, which every example sees first.
+        """
         parts = []
         while (segment := self.parents[segment]) >= 0:
             parts.append(torch.arange(self.starts[segment], self.starts[segment] + self.lengths[segment]))
-        return torch.cat(parts[::-1]) if parts else torch.arange(0)
+        parts.append(torch.arange(self.starts[-1], self.starts[-1] + num_prefix))
+        return torch.cat(parts[::-1])
 
 
 class DenseLayout(_Forest):
@@ -93,10 +100,11 @@ class DenseLayout(_Forest):
         softcap: float | None,
     ) -> Tensor:
         """Attention output `[T, H, D]`."""
-        visible_TT = torch.zeros(self.starts[-1], self.starts[-1], dtype=torch.bool, device=query_HTD.device)
+        num_tokens, num_keys = query_HTD.shape[1], key_KTD.shape[1]
+        visible_TT = torch.zeros(num_tokens, num_keys, dtype=torch.bool, device=query_HTD.device)
         for segment, (begin, length) in enumerate(zip(self.starts, self.lengths, strict=False)):
             own = torch.arange(begin, begin + length)
-            seen = torch.cat([self.path(segment), own])
+            seen = torch.cat([self.path(segment, num_keys - num_tokens), own])
             window = visible(length, len(seen) - length, sliding_window, query_HTD.device)
             visible_TT[own[:, None], seen] = window
         return _exact(query_HTD, key_KTD, value_KTD, visible_TT, scaling, softcap)
@@ -111,7 +119,7 @@ class PackedLayout(_Forest):
 
     def __init__(self, lengths: Sequence[int], parents: Sequence[int] = ()) -> None:
         super().__init__(lengths, parents)
-        self._plans: dict[tuple[int, int, torch.device], BlockPlan] = {}
+        self._plans: dict[tuple[int, int, torch.device, int], BlockPlan] = {}
         self._is_long = any(
             length * (depth + length) > _LONG_TOKENS**2
             for depth, length in zip(self.depths, self.lengths, strict=True)
@@ -131,9 +139,10 @@ class PackedLayout(_Forest):
         """Attention output `[T, H, D]`."""
         if softcap is not None or self._is_long:
             return self._one_by_one(query_HTD, key_KTD, value_KTD, scaling, sliding_window, softcap)
-        key = (query_HTD.shape[0], key_KTD.shape[0], query_HTD.device)
+        num_prefix = key_KTD.shape[1] - query_HTD.shape[1]
+        key = (query_HTD.shape[0], key_KTD.shape[0], query_HTD.device, num_prefix)
         if key not in self._plans:
-            paths = [self.path(segment) for segment in range(len(self.lengths))]
+            paths = [self.path(segment, num_prefix) for segment in range(len(self.lengths))]
             self._plans[key] = BlockPlan(self.lengths, paths, *key)
         return block_attention(query_HTD, key_KTD, value_KTD, self._plans[key], scaling, sliding_window)
 
@@ -149,7 +158,8 @@ class PackedLayout(_Forest):
         outputs = []
         for segment, (begin, length) in enumerate(zip(self.starts, self.lengths, strict=False)):
             query = query_HTD[:, begin : begin + length]
-            seen = torch.cat([self.path(segment), torch.arange(begin, begin + length)]).to(query.device)
+            path = self.path(segment, key_KTD.shape[1] - query_HTD.shape[1])
+            seen = torch.cat([path, torch.arange(begin, begin + length)]).to(query.device)
             key, value = key_KTD.index_select(1, seen), value_KTD.index_select(1, seen)
             before = len(seen) - length
             window = sliding_window if sliding_window and sliding_window < len(seen) else None
@@ -169,6 +179,36 @@ class PackedLayout(_Forest):
                 output = _exact(query, key, value, mask, scaling, softcap)
             outputs.append(output)
         return torch.cat(outputs)
+
+
+class PrefixedLayout:
+    """A packed layout whose examples all see the same trained keys and values first."""
+
+    def __init__(self, layout: Layout, layers: Sequence[KeysValues]) -> None:
+        self._layout, self._layers = layout, layers
+
+    def attend(
+        self,
+        layer_index: int,
+        query_HTD: Tensor,
+        key_KTD: Tensor,
+        value_KTD: Tensor,
+        *,
+        scaling: float,
+        sliding_window: int | None,
+        softcap: float | None,
+    ) -> Tensor:
+        """Attention output `[T, H, D]`."""
+        key_KPD, value_KPD = self._layers[layer_index]
+        return self._layout.attend(
+            layer_index,
+            query_HTD,
+            torch.cat([key_KTD, key_KPD], 1),
+            torch.cat([value_KTD, value_KPD], 1),
+            scaling=scaling,
+            sliding_window=sliding_window,
+            softcap=softcap,
+        )
 
 
 def _exact(

@@ -38,8 +38,12 @@ class BlockPlan:
         num_heads: int,
         num_key_heads: int,
         device: torch.device,
+        num_prefix: int = 0,
     ) -> None:
-        """`paths`: for each segment the packed indices of the tokens before it, which it sees."""
+        """`paths`: for each segment the indices of the keys before it, which it sees.
+
+        Behind the keys of the packed tokens there may be those of a prefix.
+        """
         self.num_heads, self.num_key_heads = num_heads, num_key_heads
         self.blocks: list[_Block] = []
         self._masks: dict[tuple[int, int, int | None, torch.dtype], Tensor] = {}
@@ -67,7 +71,7 @@ class BlockPlan:
             num_queries, num_keys = num_queries + q, num_keys + k
         zeros = starts[-1]
         self.query_rows = _rows(queries, zeros, num_heads).to(device)
-        self.key_rows = _rows(keys, zeros, num_key_heads).to(device)
+        self.key_rows = _rows(keys, zeros + num_prefix, num_key_heads).to(device)
         self.query_places = _places(self.query_rows, zeros * num_heads)
         is_shared = any(len(path) for path in paths)
         self.key_places = None if is_shared else _places(self.key_rows, zeros * num_key_heads)

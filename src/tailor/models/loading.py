@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tailor.models import adapters, catalogue
 from tailor.models.attention import ATTENTION_NAME
 from tailor.models.catalogue import BaseFacts
+from tailor.models.quantized import Quantization, load_quantized
 from tailor.models.template import Template
 
 _ONE_AT_A_TIME = threading.Lock()
@@ -87,13 +88,17 @@ def native_dtype() -> str:
     return "bfloat16" if has_bf16 else "float32"
 
 
-def load_base(directory: Path, *, dtype: str = "float32") -> LoadedModel:
+def load_base(
+    directory: Path, *, dtype: str = "float32", quantization: Quantization | None = None
+) -> LoadedModel:
     """A base model, ready for packed tokens, in evaluation mode.
+
+    With `quantization` its linear layers are rounded while they are read; `dtype` is that of the arithmetic.
 
     Raises:
         InvalidRequest: the directory is refused by `catalogue.inspect`.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -102,14 +107,21 @@ def load_base(directory: Path, *, dtype: str = "float32") -> LoadedModel:
     safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     config = AutoConfig.from_pretrained(directory, **safe)
     with _ONE_AT_A_TIME:
-        model = AutoModelForCausalLM.from_pretrained(
-            directory,
-            config=config,
-            dtype=DTYPES[dtype],
-            attn_implementation=ATTENTION_NAME,
-            use_safetensors=True,
-            **safe,
-        )
+        if quantization is None:
+            model = AutoModelForCausalLM.from_pretrained(
+                directory,
+                config=config,
+                dtype=DTYPES[dtype],
+                attn_implementation=ATTENTION_NAME,
+                use_safetensors=True,
+                **safe,
+            )
+        else:
+            model = load_quantized(
+                directory, config, quantization, dtype=DTYPES[dtype], attention=ATTENTION_NAME
+            )
+            if (directory / "generation_config.json").is_file():
+                model.generation_config = GenerationConfig.from_pretrained(directory, **safe)
     template = load_template(directory)
     return LoadedModel(
         model=model.eval(),
@@ -129,10 +141,10 @@ def load_template(directory: Path) -> Template:
 
 
 def load_version(directory: Path, base: Path, *, dtype: str = "float32") -> LoadedModel:
-    """A trained version: a complete model, or the `base` directory with the adapter attached."""
+    """A trained version: a complete model, or the `base`, rounded as in training, with the adapter on it."""
     if not adapters.is_adapter(directory):
         return load_base(directory, dtype=dtype)
-    loaded = load_base(base, dtype=dtype)
+    loaded = load_base(base, dtype=dtype, quantization=adapters.base_quantization(directory))
     adapters.load_adapter(loaded, directory)
     loaded.model.requires_grad_(False)
     return loaded

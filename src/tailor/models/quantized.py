@@ -10,11 +10,16 @@ normal distribution fills equally, one scale for each block of 64 weights; 4.25 
 
 from __future__ import annotations
 
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+from tailor.errors import InvalidRequest
+from tailor.models.tensors import each_tensor
 
 Quantization = Literal["int8", "nf4"]
 QUANTIZATIONS: tuple[Quantization, ...] = ("int8", "nf4")
@@ -39,6 +44,9 @@ _NF4 = (
     1.0,
 )
 """Appendix E of the paper."""
+
+_MIDDLES = tuple((low + high) / 2 for low, high in pairwise(_NF4))
+_PART = 4096
 
 
 class QuantizedLinear(nn.Module):
@@ -98,9 +106,14 @@ class Nf4Linear(QuantizedLinear):
         flat = weight_OI.flatten()
         blocks = torch.nn.functional.pad(flat, (0, -len(flat) % _BLOCK)).view(-1, _BLOCK)
         scales = blocks.abs().amax(1).to(torch.float16)
-        shares = blocks / torch.where(scales > 0, scales, 1.0)[:, None].float()
-        values = torch.tensor(_NF4, device=weight_OI.device)
-        codes = torch.bucketize(shares, (values[1:] + values[:-1]) / 2, out_int32=True).to(torch.uint8)
+        divisors = torch.where(scales > 0, scales, 1.0)[:, None].float()
+        codes = torch.zeros(blocks.shape, dtype=torch.uint8, device=blocks.device)
+        # Part by part: what is compared 15 times has to stay in the processor's cache.
+        parts = (torch.split(tensor, _PART) for tensor in (blocks, divisors, codes))
+        for block, divisor, code in zip(*parts, strict=True):
+            share = block / divisor
+            for middle in _MIDDLES:
+                code += share > middle
         pairs = codes.view(-1, 2)
         return pairs[:, 0] << 4 | pairs[:, 1], scales
 
@@ -129,7 +142,9 @@ def dense(layer: QuantizedLinear) -> nn.Linear:
     made = nn.Linear(
         layer.in_features, layer.out_features, bias=layer.bias is not None, device="meta", dtype=layer.dtype
     )
-    made.weight, made.bias = nn.Parameter(weight_OI, requires_grad=False), layer.bias
+    made.weight = nn.Parameter(weight_OI, requires_grad=False)
+    if layer.bias is not None:
+        made.bias = layer.bias
     return made
 
 
@@ -138,6 +153,65 @@ def make_dense(model: nn.Module) -> None:
     for path, layer in list(model.named_modules()):
         if isinstance(layer, QuantizedLinear):
             model.set_submodule(path, dense(layer))
+
+
+def load_quantized(
+    directory: Path, config: Any, kind: Quantization, *, dtype: torch.dtype, attention: str
+) -> Any:
+    """A base from its directory, its linear layers rounded one by one: never whole in memory.
+
+    Embedding, output layer and vectors keep `dtype`.
+
+    Raises:
+        InvalidRequest: the files do not hold exactly this model's weights.
+    """
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention)
+    _make_buffers(model)
+    head = model.get_output_embeddings()
+    linear = {
+        path for path, module in model.named_modules() if isinstance(module, nn.Linear) and module is not head
+    }
+    missing = {name for name, _ in model.named_parameters()}
+    for file in sorted(directory.glob("*.safetensors")):
+        for name, tensor in each_tensor(file):
+            path, _, last = name.rpartition(".")
+            if name not in missing:
+                if name in model.all_tied_weights_keys:
+                    continue
+                raise _unknown(name)
+            missing.discard(name)
+            if path in linear and last == "weight":
+                rounded = quantized(kind, tensor, None, dtype)
+                rounded.bias = model.get_submodule(path).bias
+                model.set_submodule(path, rounded)
+            else:
+                whole = nn.Parameter(tensor.to(dtype), requires_grad=False)
+                setattr(model.get_submodule(path), last, whole)
+    model.tie_weights()
+    if missing:
+        raise _unknown(min(missing))
+    return model
+
+
+def _make_buffers(model: Any) -> None:
+    """What a model computes for itself when it is made, such as the frequencies of its positions."""
+    for module in list(model.modules()):
+        temporary = [name for name in module._non_persistent_buffers_set if module._buffers[name] is not None]
+        for name in temporary:
+            module._buffers[name] = torch.empty_like(module._buffers[name], device="cpu")
+        if temporary:
+            model._init_weights(module)
+
+
+def _unknown(name: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"The base cannot be quantised: its files and its architecture disagree about {name!r}.",
+        param="tailor.quantization",
+        remedy="Train without quantization.",
+    )
 
 
 def _pairs(dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_HEADER_BYTES = 16 * 2**20
+_CHECKED_ELEMENTS = 2**22
 _DTYPE_BYTES = {
     "F64": 8,
     "F32": 4,
@@ -39,6 +40,8 @@ class TensorEntry:
 
     dtype: str
     shape: tuple[int, ...]
+    begin: int
+    """First byte, counted from the end of the header."""
 
     @property
     def num_elements(self) -> int:
@@ -102,6 +105,33 @@ def read_tensors(path: Path, expected: Mapping[str, tuple[int, ...]] | None = No
     return tensors
 
 
+def each_tensor(path: Path) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a safetensors file one after the other, read rather than mapped: none is kept.
+
+    Raises:
+        InvalidRequest: the header is wrong, or a value is infinite or not a number.
+    """
+    import torch
+
+    dtypes = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+    header = read_header(path)
+    with path.open("rb") as file:
+        begin = 8 + int.from_bytes(file.read(8), "little")
+        for name, entry in sorted(header.items(), key=lambda item: item[1].begin):
+            if entry.dtype not in dtypes:
+                raise _refused(path, f"tensor {name!r} has dtype {entry.dtype}, which is no weight")
+            file.seek(begin + entry.begin)
+            raw = bytearray(entry.num_elements * _DTYPE_BYTES[entry.dtype])
+            if file.readinto(raw) != len(raw):
+                raise _refused(path, f"tensor {name!r} is cut off")
+            tensor = torch.frombuffer(raw, dtype=dtypes[entry.dtype]).view(entry.shape)
+            # Part by part: checking makes copies, and the largest tensor is a quarter of some models.
+            parts = torch.split(tensor.flatten(), _CHECKED_ELEMENTS)
+            if not all(bool(part.isfinite().all()) for part in parts):
+                raise _refused(path, f"tensor {name!r} holds a value that is not finite")
+            yield name, tensor
+
+
 def _entry(path: Path, name: str, value: object) -> tuple[TensorEntry, int, int]:
     if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
         raise _refused(path, f"the entry of tensor {name!r} is malformed")
@@ -111,8 +141,8 @@ def _entry(path: Path, name: str, value: object) -> tuple[TensorEntry, int, int]
     numbers = [*shape, *offsets] if isinstance(shape, list) and isinstance(offsets, list) else [None]
     if len(numbers) != len(shape) + 2 or not all(type(n) is int and n >= 0 for n in numbers):
         raise _refused(path, f"shape or offsets of tensor {name!r} are not whole numbers")
-    entry = TensorEntry(dtype=dtype, shape=tuple(shape))
     begin, end = offsets
+    entry = TensorEntry(dtype=dtype, shape=tuple(shape), begin=begin)
     if end - begin != entry.num_elements * _DTYPE_BYTES[dtype]:
         raise _refused(path, f"tensor {name!r} declares a size that its shape does not have")
     return entry, begin, end

@@ -139,6 +139,8 @@ class Usage(BaseModel):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: Annotated[dict[str, Any] | None, Omitted] = None
+    """As an upstream gives it: `cached_tokens`."""
 
 
 class ChatCompletion(BaseModel):

@@ -33,6 +33,9 @@ class Target:
     base_digest: str
     version_digest: str | None
     kind: Literal["base", "adapter", "full"]
+    quantization: Literal["int8", "nf4"] | None = None
+    """How the base was rounded when the version was trained on it."""
+
     directory: Path
     """Where the tokenizer and the chat template are."""
 
@@ -172,6 +175,7 @@ def _version_target(store: Store, version: Version, base: Base) -> Target:
         name=version.id,
         version_digest=version.digest,
         kind="full" if is_full else "adapter",
+        quantization=version.recipe.get("quantization"),
         directory=store.weights.path(version.digest) if is_full else Path(base.directory),
     )
 
@@ -198,7 +202,12 @@ def _to_engine(
         top_logprobs=(request.top_logprobs or 0) if request.logprobs else None,
     )
     return GenerationRequest(
-        model=ModelKey(base=target.base_digest, version=target.version_digest, kind=target.kind),
+        model=ModelKey(
+            base=target.base_digest,
+            version=target.version_digest,
+            kind=target.kind,
+            quantization=target.quantization,
+        ),
         prompt_ids=prompt.ids,
         parameters=parameters,
         n=request.n or 1,

@@ -11,10 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from tailor import __version__
-from tailor.server.answering import Answering
-from tailor.server.calls import Reading, Services, Supervision, check_permissions
-from tailor.server.config import ServerConfig
-from tailor.server.engine import BackgroundEngine
+from tailor.server.calls import Reading, Services, check_permissions
 from tailor.server.layers import (
     Authentication,
     Bodies,
@@ -22,40 +19,24 @@ from tailor.server.layers import (
     Hosts,
     Identity,
     RateLimits,
-    Traffic,
 )
 from tailor.server.requests import as_sentence, new_router
 from tailor.server.routes import routers
 from tailor.server.schema import document
-from tailor.store import Store
 
 
-def create_app(
-    config: ServerConfig,
-    store: Store,
-    engine: BackgroundEngine,
-    supervisor: Supervision | None,
-    *,
-    traffic: Traffic | None = None,
-) -> ASGIApp:
+def create_app(services: Services) -> ASGIApp:
     """The server as one ASGI application.
 
-    Starts nothing: `engine` and `supervisor` belong to the caller. Without a supervisor jobs are queued
-    and nobody runs them.
+    Starts nothing: what is in `services` belongs to the caller. Without a supervisor and a runner, jobs and
+    runs of evals are queued and nobody does them.
     """
-    traffic = traffic or Traffic(max_requests=config.max_requests)
-    services = Services(
-        config=config,
-        store=store,
-        answering=Answering(store, engine, answer_seconds=config.answer_seconds),
-        supervisor=supervisor,
-        traffic=traffic,
-    )
+    config = services.config
     app: ASGIApp = Bodies(create_routes(services), config=config)
-    app = Authentication(app, store=store)
-    app = traffic.over(app)
+    app = Authentication(app, store=services.store)
+    app = services.traffic.over(app)
     app = Hosts(app, allowed=config.hosts)
-    app = RateLimits(Failures(app), headroom=engine.headroom)
+    app = RateLimits(Failures(app), headroom=services.answering.engine.headroom)
     return Identity(app, organization=config.organization)
 
 

@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute
 
 from tailor.sandbox import SharedSandbox
 from tailor.server.answering import Answering
+from tailor.server.asking import Asking
 from tailor.server.config import ServerConfig
 from tailor.server.layers import PUBLIC_PATHS, Caller, Traffic, caller_of
 from tailor.store import Store
@@ -20,7 +21,7 @@ Right = Literal["read", "write", "public"]
 
 
 class Supervision(Protocol):
-    """Who starts workers for jobs."""
+    """Who sees to it that work is done: fine-tuning jobs, or runs of evals."""
 
     def wake(self) -> None:
         """Look for work now."""
@@ -36,6 +37,10 @@ class Services:
     supervisor: Supervision | None
     """None: jobs are only queued."""
     traffic: Traffic
+    asking: Asking
+    """Ours and upstream models alike."""
+    runner: Supervision | None = None
+    """None: runs of evals are only queued."""
     sandbox: SharedSandbox = field(default_factory=SharedSandbox)
     """Where python graders run."""
 
@@ -58,6 +63,11 @@ class Call:
         """Tell the supervisor that there is something to do."""
         if self.services.supervisor is not None:
             self.services.supervisor.wake()
+
+    def wake_runner(self) -> None:
+        """Tell whoever does runs of evals that there is one."""
+        if self.services.runner is not None:
+            self.services.runner.wake()
 
     @property
     def is_retry(self) -> bool:

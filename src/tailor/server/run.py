@@ -20,13 +20,20 @@ from starlette.types import ASGIApp
 
 from tailor import __version__
 from tailor.errors import Unavailable
+from tailor.evals.runs import Means
 from tailor.jobs import Supervisor, WorkerSettings, physical_cores
+from tailor.jobs.eval_runner import EvalRunner
+from tailor.sandbox import SharedSandbox
+from tailor.server.answering import Answering
 from tailor.server.app import create_app
+from tailor.server.asking import Asking
 from tailor.server.bases import add_first_base, renew_embedded_base
+from tailor.server.calls import Services
 from tailor.server.config import ServerConfig
 from tailor.server.engine import BackgroundEngine, local_engine
 from tailor.server.layers import Traffic
 from tailor.server.sockets import EnvelopeProtocol, address_of, bind
+from tailor.server.upstreams import open_gateway
 from tailor.store import ServerLock, Store
 
 if TYPE_CHECKING:
@@ -123,6 +130,7 @@ class Instance:
             self.store.keep_ballast()
             stack.enter_context(_sweeping(self.store))
             add_first_base(self.store)
+            self.gateway = open_gateway(self.store)
             self.app = self._build(stack)
             self._stack = stack.pop_all()
         return self
@@ -164,21 +172,41 @@ class Instance:
                 loop.add_signal_handler(number, signalled)
         server = _Server(self.app)
         serving = asyncio.create_task(server.serve(sockets=[self.socket]))
+        running = asyncio.create_task(self.runner.run()) if self.runner is not None else None
         self._started.set()
         await asyncio.wait(
             {serving, asyncio.create_task(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED
         )
+        if running is not None:
+            running.cancel()  # what is unfinished goes back to the queue
+            await asyncio.wait({running})
         await self.traffic.drain(self.config.drain_seconds)
         await self.traffic.settle(_CUT_SECONDS)
         server.should_exit = True
         await serving
+        await self.gateway.close()
 
     def _build(self, stack: ExitStack) -> ASGIApp:
         engine = BackgroundEngine(self._build_engine, stuck_seconds=self.config.stuck_seconds)
         stack.callback(engine.close)
         engine.start()
-        supervisor = self._start_supervisor(stack) if self.run_jobs else None
-        return create_app(self.config, self.store, engine, supervisor, traffic=self.traffic)
+        answering = Answering(self.store, engine, answer_seconds=self.config.answer_seconds)
+        asking = Asking(answering, self.gateway)
+        sandbox = SharedSandbox()
+        means = Means(store=self.store, complete=asking.complete, run_python=sandbox.run)
+        self.runner = EvalRunner(means) if self.run_jobs else None
+        return create_app(
+            Services(
+                config=self.config,
+                store=self.store,
+                answering=answering,
+                supervisor=self._start_supervisor(stack) if self.run_jobs else None,
+                traffic=self.traffic,
+                asking=asking,
+                runner=self.runner,
+                sandbox=sandbox,
+            )
+        )
 
     def _start_supervisor(self, stack: ExitStack) -> Supervisor:
         settings = WorkerSettings(

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
+from tailor.inference.upstreams import UpstreamModel
 from tailor.protocol import (
     ChatCompletion,
     CheckpointMetrics,
@@ -108,6 +109,21 @@ def base_object(base: Base) -> ModelObject:
             "context_length": base.context_length,
             "parameters": base.parameters,
             "model_type": base.model_type,
+        },
+    )
+
+
+def upstream_object(model: UpstreamModel) -> ModelObject:
+    """An upstream's model on the wire, with its price in dollars per million tokens."""
+    return ModelObject(
+        id=model.name,
+        created=model.created_at,
+        owned_by=model.upstream,
+        tailor={
+            "kind": "upstream",
+            "input_price": model.input_price,
+            "cached_input_price": model.cached_input_price,
+            "output_price": model.output_price,
         },
     )
 

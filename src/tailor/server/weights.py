@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tailor.errors import InvalidRequest, NotFound
-from tailor.inference import AdapterWeights, ModelFacts, ModelKey, ServedModel
-from tailor.models import load_base, native_dtype, read_adapter_weights
+from tailor.inference import ModelFacts, ModelKey, ServedModel
+from tailor.models import SavedAdapter, load_base, make_dense, native_dtype, read_adapter
 from tailor.models.loading import DTYPES
 from tailor.store import Base, Store
 
@@ -30,7 +30,8 @@ class StoredWeights:
 
     def model(self, key: ModelKey) -> ServedModel:
         """Load a base or a fully trained version; raises InvalidRequest when a base's files have changed."""
-        loaded = load_base(self._directory(key), dtype=self.dtype)
+        loaded = load_base(self._directory(key), dtype=self.dtype, quantization=key.quantization)
+        make_dense(loaded.model)  # rounded weights held whole: many times faster token by token
         if key.kind == "base" and loaded.digest != key.base:
             raise InvalidRequest(
                 f"The files of the base {self._base(key).name} have changed since it was added.",
@@ -40,9 +41,9 @@ class StoredWeights:
             )
         return loaded
 
-    def adapter(self, key: ModelKey) -> AdapterWeights:
+    def adapter(self, key: ModelKey) -> SavedAdapter:
         """Read an adapter."""
-        return read_adapter_weights(self._directory(key))
+        return read_adapter(self._directory(key))
 
     def _directory(self, key: ModelKey) -> Path:
         return self.store.weights.path(key.version) if key.version else Path(self._base(key).directory)

@@ -1,4 +1,4 @@
-"""Who works on which run of an eval: lease, lock and fencing token as jobs have them (docs/design/jobs.md)."""
+"""Who works on which run of an eval: lease, lock and token as jobs have them (docs/design/jobs.md)."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class EvalQueue:
         self._clock = clock
         self._signs: dict[str, tuple[tuple[int, int], float]] = {}
 
-    def claim(self, owner: str) -> EvalLease | None:
-        """The oldest waiting run, now ours; None when there is none."""
+    def claim(self, owner: str, *, run_id: str | None = None) -> EvalLease | None:
+        """The oldest waiting run (or that one), now ours; None when there is none."""
         query = (
             select(eval_runs)
             .where(eval_runs.c.status.in_(("queued", "in_progress")), eval_runs.c.owner.is_(None))
@@ -50,6 +50,8 @@ class EvalQueue:
             .limit(1)
             .with_for_update(skip_locked=True)
         )
+        if run_id is not None:
+            query = query.where(eval_runs.c.id == run_id)
         lock: FileLock | None = None
         try:
             with self._database.write() as connection:
@@ -214,6 +216,13 @@ class EvalLease:
         with self._writing():
             pass
 
+    def check(self) -> None:
+        """Raise LeaseLost if the run is no longer ours; writes nothing."""
+        query = select(eval_runs.c.id).where(*self._mine())
+        with self._database.read() as connection:
+            if connection.execute(query).first() is None:
+                raise self._lost()
+
     # Endings: each frees the run
 
     def complete(self) -> None:
@@ -230,29 +239,33 @@ class EvalLease:
         self._end(status="queued")
 
     def close(self) -> None:
-        """Free the lock and nothing else."""
-        self._lock.release(remove=True)
+        """Free the lock and leave the row as it is. An unfinished run is then as good as crashed."""
+        self._lock.release(remove=False)
 
     def _end(self, **values: Any) -> None:
         with self._writing(owner=None, **values):
             pass
-        self.close()
+        self._lock.release(remove=True)
 
     @contextmanager
     def _writing(self, **values: Any) -> Iterator[Connection]:
         """One transaction that begins by touching our own row: if that row is gone, so is the lease."""
-        run = self.run
         with self._database.write() as connection:
-            mine = (
-                eval_runs.c.tenant == run.tenant,
-                eval_runs.c.id == run.id,
-                eval_runs.c.token == run.token,
-                eval_runs.c.owner.is_not(None),
-            )
-            touched = eval_runs.update().where(*mine).values(hb=eval_runs.c.hb + 1, **values)
+            touched = eval_runs.update().where(*self._mine()).values(hb=eval_runs.c.hb + 1, **values)
             if connection.execute(touched).rowcount != 1:
-                raise LeaseLost(f"The lease {run.token} on run {run.id} is no longer held.")
+                raise self._lost()
             yield connection
+
+    def _mine(self) -> tuple[Any, ...]:
+        return (
+            eval_runs.c.tenant == self.run.tenant,
+            eval_runs.c.id == self.run.id,
+            eval_runs.c.token == self.run.token,
+            eval_runs.c.owner.is_not(None),
+        )
+
+    def _lost(self) -> LeaseLost:
+        return LeaseLost(f"The lease {self.run.token} on run {self.run.id} is no longer held.")
 
     def _counting(self, tally: Tally) -> AbstractContextManager[Connection]:
         return self._writing(tally=tally.to_json(), recorded=eval_runs.c.recorded + 1)

@@ -17,7 +17,7 @@ from tailor.store.fence import Fence
 from tailor.store.jobs import find_job
 from tailor.store.journal import Journal
 from tailor.store.locks import FileLock
-from tailor.store.made import find_checkpoint, insert_checkpoint, insert_version
+from tailor.store.made import delete_checkpoint, find_checkpoint, insert_checkpoint, insert_version
 from tailor.store.records import (
     Checkpoint,
     ClaimPhase,
@@ -132,6 +132,11 @@ class Lease(Journal):
             if message is not None:
                 self._fence.write_event(connection, message, once_key=f"checkpoint:{step}")
         return new
+
+    def remove_checkpoint(self, step: int) -> None:
+        """Take a checkpoint off the job's list; its version is for `Versions.delete`, before."""
+        with self._fence.writing() as connection:
+            delete_checkpoint(connection, self._fence, step)
 
     # Endings: each frees the job and closes the lease
 

@@ -28,6 +28,17 @@ def insert_checkpoint(connection: Connection, fence: Fence, checkpoint: Checkpoi
     connection.execute(checkpoints.insert().values(**values, tenant=fence.tenant))
 
 
+def delete_checkpoint(connection: Connection, fence: Fence, step: int) -> None:
+    """Forget the job's checkpoint at this step."""
+    connection.execute(
+        checkpoints.delete().where(
+            checkpoints.c.tenant == fence.tenant,
+            checkpoints.c.job_id == fence.job_id,
+            checkpoints.c.step == step,
+        )
+    )
+
+
 def insert_version(connection: Connection, fence: Fence, version: Version, *, place: str) -> None:
     """Enter a version as the job's own; `place` (`final`, `step-N`) is unique in the job."""
     ours = replace(version, tenant=fence.tenant, job_id=fence.job_id)

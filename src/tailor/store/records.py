@@ -184,7 +184,7 @@ class Version:
     step: int
     digest: str
     """The weights: `weights/<digest>`."""
-    adapter: Literal["lora", "full"]
+    adapter: Literal["lora", "full", "dora", "ia3", "bottleneck", "prefix"]
     dataset_fingerprint: str
     recipe: JsonObject
     template_digest: str

@@ -17,9 +17,11 @@ from tailor.errors import InvalidRequest
 from tailor.models import (
     LoadedModel,
     adapter_parameters,
-    attach_lora,
+    attach,
+    dropouts,
     load_adapter,
     load_base,
+    recompute_activations,
     save_adapter,
     save_full,
 )
@@ -73,7 +75,9 @@ class Learner:
         self.gradients: Gradients = []
         """Of the last `forward_backward`, in the order of `parameters`; gone after `step`."""
         self.objective = _objective(recipe)
-        self._dropouts = [m for name, m in loaded.model.named_modules() if "lora_dropout" in name]
+        self._dropouts = dropouts(loaded.model)
+        if recipe.recompute_activations:
+            recompute_activations(loaded.model)
 
     @classmethod
     def open(cls, base: Path, recipe: Recipe, *, parent: Path | None = None) -> Learner:
@@ -86,11 +90,11 @@ class Learner:
             loaded = load_base(directory, dtype=recipe.dtype)
             loaded.model.requires_grad_(True)
             return cls(loaded, recipe, base=directory)
-        loaded = load_base(base, dtype=recipe.dtype)
+        loaded = load_base(base, dtype=recipe.dtype, quantization=recipe.quantization)
         if parent is not None:
             load_adapter(loaded, parent, dropout=recipe.dropout)
         else:
-            attach_lora(loaded, recipe.lora_shape, seed=recipe.seed)
+            attach(loaded, recipe.adapter_method, seed=recipe.seed)
         return cls(loaded, recipe, base=base)
 
     def forward_backward(
@@ -210,7 +214,7 @@ class Learner:
         self._publish_masters()
 
     def save(self, directory: Path, *, base_name: str = "") -> None:
-        """Write the trained version: a PEFT adapter, or a complete model.
+        """Write the trained version: an adapter in PEFT's format, or a complete model.
 
         Raises:
             InvalidRequest: a weight is not finite (`code` is non_finite_weights).
@@ -222,10 +226,16 @@ class Learner:
                     code="non_finite_weights",
                     remedy="Train with a smaller learning_rate_multiplier.",
                 )
-        if self.recipe.adapter == "lora":
-            save_adapter(directory, self.masters, self.recipe.lora_shape, base_name=base_name)
-        else:
+        if self.recipe.adapter == "full":
             save_full(directory, self.loaded, self.masters, base=self.base)
+            return
+        save_adapter(
+            directory,
+            self.masters,
+            self.recipe.adapter_method,
+            base_name=base_name,
+            quantization=self.recipe.quantization,
+        )
 
     def state(self) -> dict[str, Tensor]:
         """Trainable weights and optimiser state by name, all that a checkpoint must hold besides counters."""

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from tailor.errors import InvalidRequest
-from tailor.models.adapters import LoraShape, is_adapter, read_shape
+from tailor.models import Method, Quantization, make_method
 from tailor.models.catalogue import BaseFacts
+from tailor.training.adaptation import RATE_FACTORS, Adaptation, adapter_numbers
 from tailor.training.exploration import AUTO_GROUP_SIZE, Exploration
 from tailor.training.wanted import AdapterKind, Wanted
 
@@ -91,19 +92,34 @@ class Recipe:
     """Source of all randomness: data order, adapter start, dropout."""
 
     adapter: AdapterKind = "lora"
-    """Train low-rank adapters, or all weights."""
+    """What is trained: an adapter of this kind, or all weights (full)."""
 
     rank: int = 16
-    """Inner width of the adapters."""
+    """Inner width of LoRA and DoRA."""
 
     alpha: float = 32.0
-    """Adapter output is scaled by alpha / rank."""
+    """LoRA's output is scaled by alpha / rank."""
+
+    rslora: bool = False
+    """By alpha / root of the rank instead."""
 
     targets: tuple[str, ...] = ()
-    """Linear layers with an adapter, by last name; empty: all except the output layer."""
+    """Linear layers with an adapter, by last name; empty: those that the kind is made for."""
 
     dropout: float = 0.0
     """Share of adapter inputs dropped."""
+
+    size: int = 64
+    """Inner width of bottleneck adapters."""
+
+    num_virtual_tokens: int = 16
+    """Length of a trained prefix."""
+
+    quantization: Quantization | None = None
+    """How the frozen base is rounded."""
+
+    recompute_activations: bool = False
+    """Compute activations twice instead of remembering them."""
 
     dtype: str = "float32"
     """Type of the arithmetic; trained weights are always kept in float32."""
@@ -124,9 +140,9 @@ class Recipe:
     """How answers are tried and rewarded; None for other methods than reinforcement."""
 
     @property
-    def lora_shape(self) -> LoraShape:
-        """Shape of the adapter to attach."""
-        return LoraShape(rank=self.rank, alpha=self.alpha, targets=self.targets, dropout=self.dropout)
+    def adapter_method(self) -> Method:
+        """The adapter to attach; there is none where all weights are trained."""
+        return make_method(self.adapter, adapter_numbers(self))
 
     @property
     def digest(self) -> str:
@@ -197,8 +213,10 @@ class Recipe:
             InvalidRequest: the adapter asked for is not the one that the parent version has.
         """
         wanted = wanted or Wanted()
-        kind, shape = _adapter(wanted, parent, auto_rank(base.num_parameters))
-        limit = min(wanted.max_context_tokens or base.context_length, base.context_length)
+        adaptation = Adaptation.auto(wanted, parent, auto_rank(base.num_parameters))
+        kind, numbers = adaptation.kind, adaptation.numbers
+        room = base.context_length - (numbers["num_virtual_tokens"] if kind == "prefix" else 0)
+        limit = min(wanted.max_context_tokens or room, room)
         if method == "text":
             batch_size = wanted.batch_size or max(1, TEXT_STEP_TOKENS // limit)
             num_epochs = wanted.num_epochs or auto_text_epochs(dataset.num_tokens)
@@ -211,7 +229,9 @@ class Recipe:
                 dataset.num_examples, batch_size, base.num_parameters
             )
         multiplier = wanted.learning_rate_multiplier or 1.0
-        rate = wanted.learning_rate or auto_learning_rate(kind, base.hidden_size, shape.rank)
+        rate = wanted.learning_rate or auto_learning_rate(
+            kind, base.hidden_size, 16 if numbers.get("rslora") else numbers.get("rank", 16)
+        )
         if method == "dpo" and wanted.learning_rate is None:
             rate *= DPO_RATE_SHARE
         steps_per_epoch = math.ceil(dataset.num_examples / batch_size)
@@ -241,10 +261,12 @@ class Recipe:
             beta2=0.95 if method == "text" else 0.999,
             seed=seed,
             adapter=kind,
-            rank=shape.rank,
-            alpha=shape.alpha,
-            targets=shape.targets,
-            dropout=shape.dropout,
+            quantization=adaptation.quantization,
+            # Who rounds the base is short of memory, and activations are the rest of it.
+            recompute_activations=adaptation.quantization is not None
+            if wanted.recompute_activations is None
+            else wanted.recompute_activations,
+            **numbers,
             dtype=wanted.dtype or auto_dtype(base.num_parameters, native_dtype),
             max_context_tokens=limit,
             # Answers to one prompt stay in one shard, where the prompt is computed once.
@@ -331,55 +353,17 @@ def auto_learning_rate(kind: AdapterKind, hidden_size: int, rank: int) -> float:
     A wider adapter moves the weights further with each step: the rate falls with the root of the rank.
     """
     width: float = (2000 / hidden_size) ** 0.78
-    return 1e-4 * width * (5 * math.sqrt(16 / rank) if kind == "lora" else 1)
+    return 1e-4 * width * RATE_FACTORS[kind] * (math.sqrt(16 / rank) if kind in ("lora", "dora") else 1)
 
 
 def _optimizer(wanted: Wanted, kind: AdapterKind) -> str:
     if wanted.optimizer == "muon" and kind != "full":
         raise InvalidRequest(
-            "The optimiser 'muon' is for training all weights, but the adapter type is 'lora'.",
+            "The optimiser 'muon' is for training all weights, but an adapter is wanted.",
             param="tailor.optimizer",
             remedy='Use "adamw", or set "adapter": {"type": "full"}.',
         )
     return wanted.optimizer or "adamw"
-
-
-def _adapter(wanted: Wanted, parent: Path | None, rank_of_base: int) -> tuple[AdapterKind, LoraShape]:
-    if parent is None:
-        kind: AdapterKind = wanted.adapter or "lora"
-        rank = wanted.rank or rank_of_base
-        shape = LoraShape(
-            rank=rank,
-            alpha=wanted.alpha or 2.0 * rank,
-            targets=wanted.targets or (),
-            dropout=wanted.dropout or 0.0,
-        )
-        return kind, shape
-    has: AdapterKind = "lora" if is_adapter(parent) else "full"
-    if wanted.adapter not in (None, has):
-        raise InvalidRequest(
-            f"The version to train further was made with adapter type {has!r}.",
-            param="tailor.adapter.type",
-            remedy=f"Leave the adapter out, ask for {has!r}, or start from the base.",
-        )
-    shape = read_shape(parent) if has == "lora" else LoraShape()
-    for name, asked, is_value in (
-        ("rank", wanted.rank, shape.rank),
-        ("alpha", wanted.alpha, shape.alpha),
-        ("targets", wanted.targets, shape.targets),
-    ):
-        if asked not in (None, is_value):
-            raise InvalidRequest(
-                f"The version to train further has {name} {is_value}.",
-                param=f"tailor.adapter.{name}",
-                remedy="Leave it out, or start from the base.",
-            )
-    return has, LoraShape(
-        rank=shape.rank,
-        alpha=shape.alpha,
-        targets=shape.targets,
-        dropout=_given(wanted.dropout, shape.dropout),
-    )
 
 
 def _given(value: float | None, default: float) -> float:

@@ -178,8 +178,8 @@ class Practice:
         if not rollouts and step % _NOTE_EVERY_STEPS == 0:
             note = (
                 f"Step {step + 1}: all answers to each of the {len(prompts)} prompts got the same reward "
-                f"(mean {tally.mean_reward:.2f}), so there is nothing to learn from them. Look at the grader, take "
-                "easier or harder prompts, or train on examples first."
+                f"(mean {tally.mean_reward:.2f}), so there is nothing to learn. Look at the grader, "
+                "take easier or harder prompts, or train on examples first."
             )
         return Gathered(
             rollouts=rollouts,

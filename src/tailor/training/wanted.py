@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tailor.errors import InvalidRequest
+from tailor.models import QUANTIZATIONS, Quantization
 from tailor.training.exploration import LOSSES, MAX_GROUP_SIZE
 
-AdapterKind = Literal["lora", "full"]
+AdapterKind = Literal["lora", "full", "dora", "ia3", "bottleneck", "prefix"]
+
+ADAPTER_NUMBERS: Mapping[str, tuple[str, ...]] = {
+    "full": (),
+    "lora": ("alpha", "dropout", "rank", "rslora", "targets"),
+    "dora": ("alpha", "dropout", "rank", "rslora", "targets"),
+    "ia3": ("targets",),
+    "bottleneck": ("dropout", "size"),
+    "prefix": ("num_virtual_tokens",),
+}
+"""What may be asked of each kind of adapter."""
 
 _HYPERPARAMETERS = (
     "n_epochs",
@@ -32,6 +43,8 @@ _OPTIONS = (
     "max_steps",
     "optimizer",
     "preference",
+    "quantization",
+    "recompute_activations",
     "reinforcement",
     "schedule",
     "warmup_share",
@@ -50,7 +63,7 @@ _REINFORCEMENT_OPTIONS = (
     "temperature",
     "updates_per_batch",
 )
-_ADAPTER_OPTIONS = ("alpha", "dropout", "rank", "targets", "type")
+_ADAPTER_OPTIONS = tuple(sorted({"type"}.union(*ADAPTER_NUMBERS.values())))
 _SCHEDULES = ("constant", "cosine", "linear", "wsd")
 _OPTIMIZERS = ("adamw", "muon")
 _DTYPES = ("bfloat16", "float32")
@@ -69,6 +82,11 @@ class Wanted:
     alpha: float | None = None
     dropout: float | None = None
     targets: tuple[str, ...] | None = None
+    rslora: bool | None = None
+    size: int | None = None
+    num_virtual_tokens: int | None = None
+    quantization: Quantization | None = None
+    recompute_activations: bool | None = None
     dtype: str | None = None
     schedule: str | None = None
     warmup_share: float | None = None
@@ -98,13 +116,10 @@ class Wanted:
         ours = _Fields(options or {}, "tailor", _OPTIONS)
         adapter = _Fields(ours.object("adapter"), "tailor.adapter", _ADAPTER_OPTIONS)
         preference = _Fields(ours.object("preference"), "tailor.preference", _PREFERENCE_OPTIONS)
-        kind = adapter.choice("type", ("full", "lora"))
-        if kind == "full" and (extra := adapter.given() - {"type"}):
-            raise InvalidRequest(
-                f"{min(extra)!r} belongs to a LoRA adapter, but the type is 'full'.",
-                param=f"tailor.adapter.{min(extra)}",
-                remedy='Leave it out, or set "type": "lora".',
-            )
+        kind = adapter.choice("type", tuple(sorted(ADAPTER_NUMBERS)))
+        quantization = ours.choice("quantization", QUANTIZATIONS)
+        if kind is not None:
+            check_adapter(kind, adapter.given() - {"type"}, quantization)
         return cls(
             num_epochs=asked.whole("n_epochs", 1, 50),
             batch_size=asked.whole("batch_size", 1, 256),
@@ -115,6 +130,11 @@ class Wanted:
             alpha=adapter.number("alpha", 0.0, 1e4),
             dropout=adapter.number("dropout", 0.0, 0.9, or_zero=True),
             targets=adapter.names("targets"),
+            rslora=adapter.flag("rslora"),
+            size=adapter.whole("size", 1, 1024),
+            num_virtual_tokens=adapter.whole("num_virtual_tokens", 1, 256),
+            quantization=quantization,  # type: ignore[arg-type]
+            recompute_activations=ours.flag("recompute_activations"),
             dtype=ours.choice("dtype", _DTYPES),
             schedule=ours.choice("schedule", _SCHEDULES),
             warmup_share=ours.number("warmup_share", 0.0, 1.0, or_zero=True),
@@ -129,6 +149,27 @@ class Wanted:
             max_context_tokens=ours.whole("max_context_tokens", 16, 2**20),
             checkpoint_every_steps=ours.whole("checkpoint_every_steps", 1, 10**6),
             exploration=_exploration(asked, ours),
+        )
+
+
+def check_adapter(kind: str, numbers: Collection[str], quantization: str | None) -> None:
+    """Refuse what a kind of adapter does not have.
+
+    Raises:
+        InvalidRequest: says which, and which kinds have it.
+    """
+    if foreign := sorted(set(numbers) - set(ADAPTER_NUMBERS[kind])):
+        owners = [other for other, own in ADAPTER_NUMBERS.items() if foreign[0] in own]
+        raise InvalidRequest(
+            f"{foreign[0]!r} does not belong to the adapter type {kind!r}.",
+            param=f"tailor.adapter.{foreign[0]}",
+            remedy=f"Leave it out, or take the type {' or '.join(owners)}.",
+        )
+    if kind == "full" and quantization is not None:
+        raise InvalidRequest(
+            "Full training moves all weights, and rounded weights cannot be moved.",
+            param="tailor.quantization",
+            remedy='Leave it out, or set "adapter": {"type": "lora"}.',
         )
 
 

@@ -11,12 +11,13 @@ from tailor.cli.data import options, tokens
 from tailor.cli.options import Json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.table import Table
 
     from tailor.cli.view import View
     from tailor.data.doctor import Corpus, Diagnosis, Finding, Options
+    from tailor.data.doctor.findings import Sample
     from tailor.data.doctor.task import Goal as GoalName
     from tailor.data.report import Seen
     from tailor.data.rows import Source
@@ -142,7 +143,7 @@ def show(view: View, diagnosis: Diagnosis, *, source: Source | None = None, ever
         if every or finding.severity == "blocking" or place < _ON_A_SCREEN
     ]
     if shown:
-        view.people.print(_table(shown, every=every))
+        view.people.print(_table(shown, diagnosis.samples, every=every))
     hidden = diagnosis.findings[len(shown) :]
     if hidden:
         names = ", ".join(f"{finding.title.lower()} {finding.num_problems:,}" for finding in hidden)
@@ -191,7 +192,7 @@ def _show_figures(view: View, diagnosis: Diagnosis) -> None:
         view.say(printable(f"  classes: {shown}"), style="dim")
 
 
-def _table(findings: Sequence[Finding], *, every: bool) -> Table:
+def _table(findings: Sequence[Finding], samples: Mapping[int, Sample], *, every: bool) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -207,9 +208,9 @@ def _table(findings: Sequence[Finding], *, every: bool) -> Table:
         mark, style = _SEVERITIES[finding.severity]
         told = Text(printable(finding.message))
         if finding.lines:
-            told.append(f" {_lines(finding)}", style="dim")
+            told.append(f" {_lines(finding, samples)}", style="dim")
         for problem in finding.problems if every else ():
-            place = f"line {problem.line}: " if problem.line else ""
+            place = f"{_place(problem.line, samples)}: " if problem.line else ""
             told.append(printable(f"\n{place}{problem.message}"), style="dim")
         remedy = Text(finding.remedy)
         if finding.fix:
@@ -218,13 +219,21 @@ def _table(findings: Sequence[Finding], *, every: bool) -> Table:
     return table
 
 
-def _lines(finding: Finding) -> str:
+def _lines(finding: Finding, samples: Mapping[int, Sample]) -> str:
     """Where: the first lines; in the order of the problems where these are ranked."""
     told = [problem.line for problem in finding.problems if problem.line is not None]
     lines = list(dict.fromkeys(told)) or list(finding.lines)
-    first = ", ".join(f"{line:,}" for line in lines[:4])
+    if any(samples[line].where for line in lines[:1] if line in samples):
+        first = ", ".join(_place(line, samples) for line in lines[:2])
+        return f"({first}{' ...' if len(finding.lines) > 2 else ''})"
     noun = "line" if len(finding.lines) == 1 else "lines"
+    first = ", ".join(f"{line:,}" for line in lines[:4])
     return f"({noun} {first}{' ...' if len(finding.lines) > 4 else ''})"
+
+
+def _place(line: int, samples: Mapping[int, Sample]) -> str:
+    sample = samples.get(line)
+    return f"line {line:,}" if sample is None or sample.where is None else sample.where
 
 
 def _goal(given: str | None) -> GoalName | None:

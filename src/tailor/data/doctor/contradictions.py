@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import combinations
 from typing import Final
 
 import numpy as np
@@ -13,8 +14,11 @@ from tailor.data.doctor.duplicates import signed_text
 from tailor.data.doctor.findings import Evidence, advice, counted, finding
 from tailor.data.doctor.options import Options
 from tailor.data.doctor.similar import Columns, leaders
-from tailor.data.doctor.wording import content_words, same_words
+from tailor.data.doctor.wording import content_words, same_question, same_words
 from tailor.data.problems import lines_in_words
+
+_MOST_COMPARED: Final = 50
+"""Members of a group whose answers are compared."""
 
 _BY_DESIGN: Final = 0.3
 """Share of questions with several answers from which on several answers are what the file is about."""
@@ -63,7 +67,9 @@ def _conflicts(corpus: Corpus, lead: Columns, exact: Columns, *, is_near: bool) 
     for place in np.flatnonzero(differs[lead]).tolist():
         groups.setdefault(int(lead[place]), []).append(place)
     if is_near:
-        groups = {head: places for head, places in groups.items() if _goes_beyond(places, exact, answers)}
+        groups = {
+            head: places for head, places in groups.items() if _goes_beyond(corpus, places, exact, answers)
+        }
     places = sorted(place for group in groups.values() for place in group)
     by_design = not right and len(groups) > _BY_DESIGN * len(np.unique(lead))
     code = "several_answers" if by_design else "near_contradiction" if is_near else "contradiction"
@@ -92,7 +98,15 @@ def _conflicts(corpus: Corpus, lead: Columns, exact: Columns, *, is_near: bool) 
     )
 
 
-def _goes_beyond(places: list[int], exact: Columns, answers: Columns) -> bool:
-    """Whether a group has a conflict between questions that are not word for word the same."""
-    kinds = {(int(exact[place]), int(answers[place])) for place in places}
-    return any(one[0] != other[0] and one[1] != other[1] for one in kinds for other in kinds)
+def _goes_beyond(corpus: Corpus, places: list[int], exact: Columns, answers: Columns) -> bool:
+    """Whether a group has a conflict between questions that are not word for word the same.
+
+    An answer that quotes the question may carry its spelling along: that is no conflict.
+    """
+    kinds = {(int(exact[place]), int(answers[place])): place for place in places[:_MOST_COMPARED]}
+    return any(
+        one[0] != other[0]
+        and one[1] != other[1]
+        and not same_question(corpus.answers[place], corpus.answers[other_place])
+        for (one, place), (other, other_place) in combinations(kinds.items(), 2)
+    )

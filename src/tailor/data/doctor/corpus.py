@@ -128,6 +128,10 @@ class Facts:
         columns = {each.name: [getattr(block, each.name) for block in blocks] for each in fields(cls)}
         return cls(**{name: np.concatenate(parts) for name, parts in columns.items()})
 
+    def columns(self) -> dict[str, Columns]:
+        """The columns by name."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
 
 class Texts(Sequence[str]):
     """Texts by place, in a file that is nobody's; small ones stay in memory."""
@@ -198,13 +202,17 @@ class Corpus:
         return len(self.facts)
 
     def line(self, place: int) -> int:
-        """The line of an example."""
-        return int(self.facts.line[place])
+        """The line of an example; of several files read as one, its number in the order of reading."""
+        return place + 1 if len(self.files) > 1 else int(self.facts.line[place])
 
     def lines(self, places: Columns) -> list[int]:
         """The lines of examples."""
-        found: list[int] = self.facts.line[places].tolist()
+        found: list[int] = (places + 1 if len(self.files) > 1 else self.facts.line[places]).tolist()
         return found
+
+    def where(self, place: int) -> str:
+        """File and line of an example."""
+        return f"{self.files[int(self.facts.file[place])]}:{int(self.facts.line[place])}"
 
 
 def first_of(column: Columns) -> Columns:

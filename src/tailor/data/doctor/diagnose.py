@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import BinaryIO, Final
 
+import numpy as np
+
 from tailor.data.doctor.amounts import find_too_few
 from tailor.data.doctor.balance import find_imbalance
 from tailor.data.doctor.contradictions import find_contradictions
@@ -13,7 +15,7 @@ from tailor.data.doctor.corpus import Corpus
 from tailor.data.doctor.diversity import MAPPED, find_groups
 from tailor.data.doctor.duplicates import find_duplicates, find_near_duplicates
 from tailor.data.doctor.examine import examine
-from tailor.data.doctor.findings import Diagnosis, Evidence, Figure, Finding
+from tailor.data.doctor.findings import Diagnosis, Evidence, Figure, Finding, Sample
 from tailor.data.doctor.format import find_broken_json, find_format_breaks, find_spellings
 from tailor.data.doctor.items import Incoming, Items, form_of, item_of, jsonl_rows
 from tailor.data.doctor.labels import FIT_ON, find_suspicious_labels
@@ -29,6 +31,9 @@ from tailor.data.doctor.tools import find_tool_flaws
 from tailor.data.examples import Example
 from tailor.data.problems import Findings, Problem
 from tailor.data.rows import Form
+
+_MOST_SHOWN: Final = 300
+"""Characters of a text in a sample."""
 
 Check = Callable[[Corpus, Options], Iterator[Evidence]]
 """A check looks at a corpus and yields findings and figures."""
@@ -218,13 +223,15 @@ def _said(problem: Problem) -> str:
 def _unchecked(corpus: Corpus, validation: Corpus | None) -> Iterator[str]:
     if validation is None:
         yield "Leakage: no validation file was given."
+    if len(corpus.files) > 1:
+        yield f"{len(corpus.files):,} files were read as one: numbers count examples in the order of reading."
     if len(corpus) > MAPPED:
         yield f"Groups and thin regions: a sample of {MAPPED:,} examples."
     if len(corpus) > FIT_ON and corpus.task.kind == "classification":
         yield f"Suspicious labels: fitted on {FIT_ON:,} examples, all were judged."
 
 
-def _samples(corpus: Corpus, found: Sequence[Finding]) -> dict[int, tuple[str, str]]:
+def _samples(corpus: Corpus, found: Sequence[Finding]) -> dict[int, Sample]:
     wanted = {
         problem.line
         for finding in found
@@ -232,5 +239,13 @@ def _samples(corpus: Corpus, found: Sequence[Finding]) -> dict[int, tuple[str, s
         for problem in finding.problems
         if problem.line is not None
     }
-    at = {line: place for place, line in enumerate(corpus.facts.line.tolist()) if line in wanted}
-    return {line: (corpus.asked[at[line]][:300], corpus.answers[at[line]][:300]) for line in sorted(at)}
+    at = {line: place for place, line in enumerate(corpus.lines(np.arange(len(corpus)))) if line in wanted}
+    several = len(corpus.files) > 1
+    return {
+        line: Sample(
+            where=corpus.where(place) if several else None,
+            asked=corpus.asked[place][:_MOST_SHOWN],
+            answer=corpus.answers[place][:_MOST_SHOWN],
+        )
+        for line, place in sorted(at.items())
+    }

@@ -43,10 +43,11 @@ def examine(
     asked, answers, rejected, conversations = Texts(), Texts(), Texts(), Texts()
     systems: dict[int, str] = {}
     files: dict[str, int] = {}
-    blocks = []
+    columns: dict[str, list[Columns]] = {}
     for block in _blocks(items):
         facts = facts_of(block, files=files, options=options, thorough=thorough)
-        blocks.append(facts)
+        for column, part in facts.columns().items():
+            columns.setdefault(column, []).append(part)
         asked.extend(item.asked for item in block)
         answers.extend(item.answer for item in block)
         rejected.extend(item.rejected or "" for item in block)
@@ -57,7 +58,10 @@ def examine(
         for item in block:
             if item.system is not None and len(systems) < _MOST_SYSTEMS:
                 systems.setdefault(hash_of(item.system), item.system)
-    facts = Facts.merge(blocks) if blocks else facts_of([], files=files, options=options, thorough=thorough)
+    facts = facts_of([], files=files, options=options, thorough=thorough)
+    if columns:
+        # One column at a time, each given up at once: two whole tables would be the peak of memory.
+        facts = Facts(**{name: np.concatenate(columns.pop(name)) for name in list(columns)})
     return Corpus(
         name=name,
         files=tuple(files) or (name,),

@@ -127,6 +127,20 @@ class Tokens:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """An example that is spoken of, shortened."""
+
+    where: str | None
+    """File and line, where several files were read as one."""
+
+    asked: str
+    """What is asked."""
+
+    answer: str
+    """What is answered."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Diagnosis:
     """Everything the doctor says about one file."""
 
@@ -154,8 +168,8 @@ class Diagnosis:
     unchecked: tuple[str, ...] = ()
     """Checks that did not run or only saw a part, each as a sentence."""
 
-    samples: dict[int, tuple[str, str]] = field(default_factory=dict)
-    """Line -> (what is asked, the answer), shortened, for the lines that findings tell of in detail."""
+    samples: dict[int, Sample] = field(default_factory=dict)
+    """By line, the examples that findings tell of in detail."""
 
     @property
     def ok(self) -> bool:
@@ -178,6 +192,7 @@ class Diagnosis:
             "findings": [finding.to_dict() for finding in self.findings],
             "figures": {figure.name: figure.data for figure in self.figures},
             "unchecked": list(self.unchecked),
+            "places": {str(line): sample.where for line, sample in self.samples.items() if sample.where},
         }
 
 

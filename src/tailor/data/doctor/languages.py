@@ -18,7 +18,6 @@ _LEAST_LETTERS: Final = 40
 _MOST_CHARACTERS: Final = 300
 _LEAST_SURE: Final = 0.8
 _NOT_WORDS: Final = re.compile(r"https?://\S+|[\d\W_]+")
-_RARE: Final = 0.05
 _USUAL: Final = 0.9
 
 
@@ -42,13 +41,14 @@ def find_languages(corpus: Corpus, options: Options) -> Iterator[Evidence]:
         name="languages",
         data={"asked": _counts(facts.asked_language), "answered": _counts(facts.answer_language)},
     )
-    for column, what, code in (
-        (facts.asked_language, "question", "other_language"),
-        (facts.answer_language, "answer", "other_answer_language"),
+    for column, chars, what, code in (
+        (facts.asked_language, facts.question_chars, "question", "other_language"),
+        (facts.answer_language, facts.answer_chars, "answer", "other_answer_language"),
     ):
         usual, share = _usual(column)
         known = np.count_nonzero(column != b"")
-        if share < _USUAL or known < 20:
+        # Where most long texts leave it in doubt they are no language but code or numbers.
+        if share < _USUAL or known < max(20, 0.4 * np.count_nonzero(chars > 2 * _LEAST_LETTERS)):
             continue
         places = np.flatnonzero((column != b"") & (column != usual))
         names = [column[place].decode() for place in places.tolist()]
@@ -80,4 +80,4 @@ def _usual(column: Columns) -> tuple[bytes, float]:
 def _counts(column: Columns) -> dict[str, int]:
     values, counts = np.unique(column, return_counts=True)
     pairs = sorted(zip(counts.tolist(), values.tolist(), strict=True), reverse=True)
-    return {value.decode() or "too short to tell": count for count, value in pairs[:12]}
+    return {value.decode() or "too short or in doubt": count for count, value in pairs[:12]}

@@ -42,7 +42,8 @@ class Task:
 
     def __str__(self) -> str:
         return {
-            "classification": f"classification with {self.num_labels:,} {'label' if self.num_labels == 1 else 'labels'}",
+            "classification": f"classification with {self.num_labels:,} "
+            f"{'label' if self.num_labels == 1 else 'labels'}",
             "extraction": "extraction to JSON",
             "tool calls": "calling tools",
             "free answers": "conversations" if self.has_turns else "free answers",

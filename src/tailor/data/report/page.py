@@ -199,10 +199,12 @@ def _samples(diagnosis: Diagnosis) -> Iterator[str]:
         return
     yield "<h2>The lines spoken of</h2>"
     yield "<table><thead><tr><th>line</th><th>asked</th><th>answered</th></tr></thead><tbody>"
-    for line, (asked, answer) in diagnosis.samples.items():
+    for line, sample in diagnosis.samples.items():
+        where = f'<br><span class="soft">{escape(sample.where)}</span>' if sample.where else ""
         yield (
-            f'<tr id="L{line}"><td class="at">{line:,}</td><td class="text">{escape(_cut(asked))}</td>'
-            f'<td class="text">{escape(_cut(answer))}</td></tr>'
+            f'<tr id="L{line}"><td class="at">{line:,}{where}</td>'
+            f'<td class="text">{escape(_cut(sample.asked))}</td>'
+            f'<td class="text">{escape(_cut(sample.answer))}</td></tr>'
         )
     yield "</tbody></table>"
 

@@ -22,7 +22,7 @@ from pydantic import (
     ValidationError,
 )
 
-from tailor.errors import InvalidRequest, Unavailable
+from tailor.errors import InvalidRequest, TailorError
 
 VARIABLE: Final = "TAILOR_UPSTREAMS"
 FILE_NAME: Final = "upstreams.toml"
@@ -32,9 +32,10 @@ _NANODOLLARS_PER_TOKEN: Final = 1000
 _KEY: Final = re.compile(r"[!-~]{1,512}")
 
 
-class MissingKey(Unavailable):
+class MissingKey(TailorError):
     """The operator has named a variable for the key, and it is not set."""
 
+    status = 502
     default_code = "upstream_key_missing"
 
 

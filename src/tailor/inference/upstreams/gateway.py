@@ -107,7 +107,7 @@ class Gateway:
         """
         line = self._line(request.model)
         body = _body_of(request, line.model) | {"stream": False}
-        answer: Any = None
+        answer: Any
         async with line.peer.turn(), _in_our_words(line.peer.upstream):
             async with asyncio.timeout(line.peer.upstream.timeout_seconds):
                 answer = await line.peer.post(body)

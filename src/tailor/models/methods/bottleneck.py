@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tailor.errors import InvalidRequest
-from tailor.models.methods.linear import AdaptedLinear, LinearMethod, misfit
+from tailor.models.methods.linear import AdaptedLinear, LinearMethod, empty_linear, misfit
 from tailor.models.quantized import QuantizedLinear
 
 _TARGETS = frozenset({"down_proj", "o_proj"})
@@ -43,7 +43,7 @@ class Bottleneck(LinearMethod):
         return set(_TARGETS)
 
     def layer(self, name: str, base_layer: nn.Linear | QuantizedLinear) -> BottleneckLinear:
-        """The way up is zero: nothing changes yet."""
+        """A layer with a network behind it."""
         return BottleneckLinear(base_layer, self.size, self.dropout)
 
     def config(self, targets: list[str]) -> dict[str, Any]:
@@ -70,15 +70,17 @@ class BottleneckLinear(AdaptedLinear):
     def __init__(self, base_layer: nn.Linear | QuantizedLinear, size: int, dropout: float) -> None:
         super().__init__(base_layer)
         place = self.place()
-        self.adapter_down = nn.Linear(self.out_features, size, **place)
-        self.adapter_up = nn.Linear(size, self.out_features, **place)
+        self.adapter_down = empty_linear(self.out_features, size, bias=True, **place)
+        self.adapter_up = empty_linear(size, self.out_features, bias=True, **place)
         self.dropout = nn.Dropout(dropout).eval()
-        with torch.no_grad():
-            drawn = torch.randn(size, self.out_features) / math.sqrt(self.out_features)
-            self.adapter_down.weight.copy_(drawn)
-            self.adapter_down.bias.zero_()
-            self.adapter_up.weight.zero_()
-            self.adapter_up.bias.zero_()
+
+    @torch.no_grad()
+    def draw(self) -> None:
+        """The way up is zero: nothing changes yet."""
+        shape = self.adapter_down.weight.shape
+        self.adapter_down.weight.copy_(torch.randn(shape) / math.sqrt(self.out_features))
+        for zero in (self.adapter_down.bias, self.adapter_up.weight, self.adapter_up.bias):
+            zero.zero_()
 
     def changed(self, x: Tensor, output: Tensor) -> Tensor:
         """With what the network adds."""

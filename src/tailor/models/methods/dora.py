@@ -66,10 +66,11 @@ class DoraLinear(LoraLinear):
         inner_RR = down.float() @ down.float().t()
         squares = self._squares_O + (up * (2 * self.scaling * crossed_OR)).sum(1)
         squares += ((up @ inner_RR) * up).sum(1) * self.scaling**2
-        return squares.clamp_(min=torch.finfo(torch.float32).tiny).sqrt_()
+        lengths: Tensor = squares.clamp_(min=torch.finfo(torch.float32).tiny).sqrt_()
+        return lengths
 
     def merged(self) -> tuple[Tensor, Tensor | None]:
-        """gain (W + scaling B A)."""
+        """`gain (W + scaling B A)`."""
         moved = self.base_layer.weight.float() + self.delta()
         gain = self.lora_magnitude_vector.float() / torch.linalg.vector_norm(moved, dim=1)
         return gain[:, None] * moved, self.base_layer.bias

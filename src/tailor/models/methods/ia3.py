@@ -79,7 +79,7 @@ class Ia3Linear(AdaptedLinear):
 
     def merged(self) -> tuple[Tensor, Tensor | None]:
         """Factors on columns, or on rows and bias."""
-        bias, factors = self.base_layer.bias, self.ia3_l.float()
-        if bias is not None and not self.is_on_input:
-            bias = bias * self.ia3_l.flatten()
-        return self.base_layer.weight.float() * factors, bias
+        weight, bias = self.base_layer.weight.float() * self.ia3_l.float(), self.base_layer.bias
+        if bias is None or self.is_on_input:
+            return weight, bias
+        return weight, bias * self.ia3_l.flatten()

@@ -29,6 +29,9 @@ class AdaptedLinear(nn.Module, ABC):
         output: Tensor = self.changed(x, self.base_layer(x))
         return output
 
+    def draw(self) -> None:
+        """Fresh weights, from torch's generator; they change nothing yet."""
+
     @abstractmethod
     def changed(self, x: Tensor, output: Tensor) -> Tensor:
         """The same, given what the frozen layer makes of `x`; serving computes that for everybody at once."""
@@ -44,6 +47,11 @@ class AdaptedLinear(nn.Module, ABC):
             code="not_mergeable",
             remedy="Serve it with its base, or train with the adapter type lora, dora or ia3.",
         )
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """The method's own weights by name."""
+        own = self.named_parameters()
+        return {name: parameter for name, parameter in own if not name.startswith("base_layer.")}
 
     def place(self) -> dict[str, Any]:
         """Type and device of the trainable weights."""
@@ -63,7 +71,7 @@ class LinearMethod(ABC):
 
     @abstractmethod
     def layer(self, name: str, base_layer: nn.Linear | QuantizedLinear) -> AdaptedLinear:
-        """A layer with fresh weights, drawn from torch's generator."""
+        """A layer whose own weights have still to be drawn or copied."""
 
     @abstractmethod
     def config(self, targets: list[str]) -> dict[str, Any]:
@@ -89,7 +97,21 @@ class LinearMethod(ABC):
             torch.manual_seed(seed)
             for path, base_layer in layers.items():
                 if last_name(path) in chosen:
-                    model.set_submodule(path, self.layer(last_name(path), base_layer))
+                    layer = self.layer(last_name(path), base_layer)
+                    layer.draw()
+                    model.set_submodule(path, layer)
+
+    def restore(self, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+        """Put trained weights on a base, in place, to be trained further.
+
+        Raises:
+            InvalidRequest: they are not of this method, or for another base.
+        """
+        model.requires_grad_(False)
+        for path, layer in self.bound(linear_layers(model), weights).items():
+            for parameter in layer.trained().values():
+                parameter.requires_grad_(True)
+            model.set_submodule(path, layer)
 
     def bound(
         self, layers: Mapping[str, nn.Linear | QuantizedLinear], weights: Mapping[str, Tensor]
@@ -113,36 +135,35 @@ class LinearMethod(ABC):
     def _loaded(
         self, path: str, base_layer: nn.Linear | QuantizedLinear, weights: Mapping[str, Tensor]
     ) -> AdaptedLinear:
-        with torch.random.fork_rng(devices=[]):
-            layer = self.layer(last_name(path), base_layer)
-        copy_into(layer, weights, of=path)
-        return layer.requires_grad_(False)
-
-
-def copy_into(module: nn.Module, weights: Mapping[str, Tensor], *, of: str) -> None:
-    """Give the trainable weights of `module` their values; names and shapes have to be exactly theirs.
-
-    Raises:
-        InvalidRequest: they are not.
-    """
-    own = {name: p for name, p in module.named_parameters() if not name.startswith("base_layer.")}
-    expected = {name: tuple(parameter.shape) for name, parameter in own.items()}
-    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    if expected != found:
-        wrong = sorted(expected.items() ^ found.items())[:2]
-        raise misfit(f"its part for {of[:80]!r} does not fit the base, for example {wrong}")
-    with torch.no_grad():
-        for name, parameter in own.items():
+        layer = self.layer(last_name(path), base_layer).requires_grad_(False)
+        trained = layer.trained()
+        expected = {name: tuple(parameter.shape) for name, parameter in trained.items()}
+        found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+        if expected != found:
+            wrong = sorted(expected.items() ^ found.items())[:2]
+            raise misfit(f"its part for {path[:80]!r} does not fit the base, for example {wrong}")
+        for name, parameter in trained.items():
             parameter.copy_(weights[name])
+        return layer
+
+
+def empty_linear(
+    size_in: int, size_out: int, *, bias: bool, dtype: torch.dtype, device: torch.device
+) -> nn.Linear:
+    """A linear layer whose numbers are still anything."""
+    return nn.Linear(size_in, size_out, bias=bias, dtype=dtype, device="meta").to_empty(device=device)
 
 
 def linear_layers(model: nn.Module) -> dict[str, nn.Linear | QuantizedLinear]:
-    """Every linear layer of a base that a method may wrap, by path; not the output layer."""
+    """Linear layers that a method may wrap, by path; not the output layer, nor what is wrapped already."""
     head = model.get_output_embeddings()  # type: ignore[operator]
+    wrapped = tuple(f"{path}." for path, module in model.named_modules() if isinstance(module, AdaptedLinear))
     return {
         path: module
         for path, module in model.named_modules()
-        if isinstance(module, nn.Linear | QuantizedLinear) and module is not head
+        if isinstance(module, nn.Linear | QuantizedLinear)
+        and module is not head
+        and not path.startswith(wrapped)
     }
 
 

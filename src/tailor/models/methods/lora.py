@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from tailor.errors import InvalidRequest
-from tailor.models.methods.linear import AdaptedLinear, LinearMethod, misfit
+from tailor.models.methods.linear import AdaptedLinear, LinearMethod, empty_linear, misfit
 from tailor.models.quantized import QuantizedLinear
 
 MAX_RANK = 128
@@ -59,7 +59,7 @@ class Lora(LinearMethod):
         return set(self.targets) or names
 
     def layer(self, name: str, base_layer: nn.Linear | QuantizedLinear) -> LoraLinear:
-        """B is zero, so nothing changes yet; A is drawn as PEFT draws it."""
+        """A layer of two matrices."""
         return LoraLinear(base_layer, self.rank, self.scaling, self.dropout)
 
     def config(self, targets: list[str]) -> dict[str, Any]:
@@ -85,11 +85,17 @@ class Lora(LinearMethod):
         Raises:
             InvalidRequest: it uses what we do not compute.
         """
-        unsupported = ("rank_pattern", "alpha_pattern", "modules_to_save", "fan_in_fan_out", "layer_replication")
+        unsupported = (
+            "rank_pattern",
+            "alpha_pattern",
+            "modules_to_save",
+            "fan_in_fan_out",
+            "layer_replication",
+        )
         if any(config.get(key) for key in unsupported) or config.get("bias", "none") != "none":
             raise misfit("it is not a plain LoRA or DoRA adapter")
         rank, alpha, targets = config.get("r"), config.get("lora_alpha"), config.get("target_modules")
-        if type(rank) is not int or type(alpha) not in (int, float) or not math.isfinite(alpha):
+        if type(rank) is not int or not isinstance(alpha, int | float) or not math.isfinite(alpha):
             raise misfit("rank or alpha is not a number")
         if not isinstance(targets, list) or not all(isinstance(name, str) for name in targets):
             raise misfit("target_modules is not a list of names")
@@ -110,13 +116,17 @@ class LoraLinear(AdaptedLinear):
     ) -> None:
         super().__init__(base_layer)
         place = self.place()
-        self.lora_A = nn.Linear(self.in_features, rank, bias=False, **place)
-        self.lora_B = nn.Linear(rank, self.out_features, bias=False, **place)
+        self.lora_A = empty_linear(self.in_features, rank, bias=False, **place)
+        self.lora_B = empty_linear(rank, self.out_features, bias=False, **place)
         self.dropout = nn.Dropout(dropout).eval()
         self.scaling = scaling
-        with torch.no_grad():
-            self.lora_A.weight.copy_(nn.init.kaiming_uniform_(torch.empty(rank, self.in_features), 5**0.5))
-            self.lora_B.weight.zero_()
+
+    @torch.no_grad()
+    def draw(self) -> None:
+        """A as PEFT draws it; B is zero, so nothing changes yet."""
+        drawn = torch.empty(self.lora_A.weight.shape)
+        self.lora_A.weight.copy_(nn.init.kaiming_uniform_(drawn, 5**0.5))
+        self.lora_B.weight.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
         """`x W^T + bias + scaling (dropout(x) A^T) B^T`."""
@@ -133,7 +143,8 @@ class LoraLinear(AdaptedLinear):
 
     def update(self, x: Tensor) -> Tensor:
         """The low-rank part alone."""
-        return (self.dropout(x) @ self.lora_A.weight.t()) @ self.lora_B.weight.t() * self.scaling
+        inner: Tensor = self.dropout(x) @ self.lora_A.weight.t()
+        return inner @ self.lora_B.weight.t() * self.scaling
 
     def merged(self) -> tuple[Tensor, Tensor | None]:
         """W + scaling B A."""
@@ -141,7 +152,8 @@ class LoraLinear(AdaptedLinear):
 
     def delta(self) -> Tensor:
         """`[O, I]` float32: what is added to the weight."""
-        return self.lora_B.weight.float() @ self.lora_A.weight.float() * self.scaling
+        product: Tensor = self.lora_B.weight.float() @ self.lora_A.weight.float()
+        return product * self.scaling
 
 
 class _LowRankUpdate(torch.autograd.Function):

@@ -1,7 +1,8 @@
-"""Lets nobody in without a key: decided on the path alone, before a byte of the body is read (R3)."""
+"""Lets nobody in without a key: decided on the URL alone, before a byte of the body is read (R3)."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import cast
 
@@ -18,6 +19,8 @@ CALLER = "tailor.caller"
 """Where a request's scope says who is asking, once that is known."""
 
 _MAX_SECRET_CHARACTERS = 256
+_REPORT = re.compile(r"/v1/evals/eval_[A-Za-z0-9]{24}/runs/(evalrun_[A-Za-z0-9]{24})/report")
+_TOKEN = re.compile(rb"token=([A-Za-z0-9_-]{43})")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +31,7 @@ class Caller:
     """Whose files, jobs and models these are."""
 
     key_id: str
-    """The key that was used."""
+    """The key that was used; empty for a report's own address."""
 
 
 class Authentication:
@@ -41,8 +44,17 @@ class Authentication:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request through."""
         if scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS:
-            scope[CALLER] = await self._caller(scope)
+            scope[CALLER] = await self._reader(scope) or await self._caller(scope)
         await self.app(scope, receive, send)
+
+    async def _reader(self, scope: Scope) -> Caller | None:
+        """Whoever has the address of a report may read that report: a browser cannot send a key."""
+        report = _REPORT.fullmatch(scope["path"])
+        token = _TOKEN.fullmatch(scope["query_string"])
+        if scope["method"] != "GET" or report is None or token is None:
+            return None
+        tenant = await run_in_threadpool(self.store.eval_runs.reader, report[1], token[1].decode("ascii"))
+        return None if tenant is None else Caller(tenant=tenant, key_id="")
 
     async def _caller(self, scope: Scope) -> Caller:
         secret = _bearer([value for name, value in scope["headers"] if name == b"authorization"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import unquote_to_bytes
 
 from starlette.datastructures import Headers
@@ -12,6 +13,8 @@ from tailor.server.config import ServerConfig
 
 UPLOAD_PATH = "/v1/files"
 CHAT_PATH = "/v1/chat/completions"
+_RUNS_PATH = re.compile(r"/v1/evals/[^/]+/runs")
+"""A run of an eval may bring its rows with it."""
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -39,7 +42,8 @@ class Bodies:
     def _limit(self, path: str) -> int:
         if path == UPLOAD_PATH:
             return self.config.max_upload_bytes
-        return self.config.max_chat_bytes if path == CHAT_PATH else self.config.max_json_bytes
+        may_be_long = path == CHAT_PATH or _RUNS_PATH.fullmatch(path)
+        return self.config.max_chat_bytes if may_be_long else self.config.max_json_bytes
 
 
 def _check_text(raw: bytes, part: str) -> None:

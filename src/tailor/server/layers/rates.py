@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from tailor.inference import Headroom
 
 
+ELSEWHERE = "tailor.elsewhere"
+
+
+def mark_elsewhere(scope: Scope) -> None:
+    """Say that another machine answers this request: our engine's figures would mean nothing."""
+    scope[ELSEWHERE] = True
+
+
 class RateLimits:
     """Adds the `x-ratelimit-*` headers to every answer of an inference route, refusals included."""
 
@@ -31,7 +39,7 @@ class RateLimits:
             return
 
         async def send_with_limits(message: Message) -> None:
-            if message["type"] == "http.response.start" and CALLER in scope:
+            if message["type"] == "http.response.start" and CALLER in scope and ELSEWHERE not in scope:
                 headroom = self.headroom(caller_of(scope).tenant)
                 if headroom is not None:
                     MutableHeaders(scope=message).update(_headers(headroom))

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Header
 
 from tailor.errors import InvalidRequest, NotFound
-from tailor.jobs import JobOptions
+from tailor.jobs import JobOptions, check_method, python_sources
 from tailor.protocol import (
     CheckpointObject,
     CursorPage,
@@ -15,16 +15,18 @@ from tailor.protocol import (
     Hyperparameters,
     JobObject,
     JobRequest,
+    ReinforcementMethod,
     VersionName,
 )
 from tailor.server.calls import Call, Reading, Writing
 from tailor.server.requests import METADATA_PARAMETER, Cursor, Metadata, new_router
+from tailor.server.routes.graders import check_source
 from tailor.server.translate import checkpoint_object, event_object, job_object, page_object
 from tailor.store import Job, JobSpec, Level
 
 router = new_router("fine_tuning", "/v1/fine_tuning/jobs")
 
-METHODS = ("supervised", "dpo", "text")
+METHODS = ("supervised", "dpo", "reinforcement", "text")
 """Training methods that a worker knows."""
 
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255)]
@@ -97,6 +99,8 @@ def _resolve(call: Call, body: JobRequest) -> tuple[JobSpec, bool]:
     hyperparameters = _hyperparameters(body)
     asked = hyperparameters.model_dump(include=set(type(hyperparameters).model_fields))
     Wanted.parse(asked, JobOptions.parse(body.tailor or {}).training)
+    if body.method is not None and body.method.type == "reinforcement":
+        _check_reinforcement(call, body.method.reinforcement)
     base, parent, is_alias = _model(call, body.model)
     for param, file_id in (("training_file", body.training_file), ("validation_file", body.validation_file)):
         if file_id:
@@ -130,6 +134,13 @@ def _hyperparameters(body: JobRequest) -> Hyperparameters:
             remedy=f"This server has: {', '.join(METHODS)}.",
         )
     return body.method.hyperparameters
+
+
+def _check_reinforcement(call: Call, method: ReinforcementMethod | None) -> None:
+    """Refuse what a worker cannot grade with; a python grader is loaded, but sees nothing to grade."""
+    sandbox = call.services.sandbox
+    for param, part in python_sources(check_method(method, sandbox.run).grader):
+        check_source(sandbox, part, f"{param}.source")
 
 
 def _model(call: Call, name: str) -> tuple[str, str | None, bool]:

@@ -6,16 +6,17 @@ from tailor.errors import Forbidden, NotFound
 from tailor.protocol import ModelDeleted, ModelObject, VersionName, WholeList
 from tailor.server.calls import Call, Reading, Writing
 from tailor.server.requests import new_router
-from tailor.server.translate import base_object, version_object
+from tailor.server.translate import base_object, upstream_object, version_object
 
 router = new_router("models", "/v1/models")
 
 
 @router.get("")
 def list_models(call: Reading) -> WholeList[ModelObject]:
-    """Every model that can be asked or trained: bases first, then versions, oldest first."""
+    """Every model that can be asked or trained: bases first, then upstreams', then versions, oldest first."""
     organization = call.services.config.organization
     bases = [base_object(base) for base in call.store.bases.list()]
+    bases += [upstream_object(model) for model in call.services.asking.gateway.models]
     versions = [
         version_object(version, organization=organization)
         for version in call.store.versions.list(call.tenant)
@@ -26,6 +27,9 @@ def list_models(call: Reading) -> WholeList[ModelObject]:
 @router.get("/{model:path}")
 def retrieve_model(call: Reading, model: str) -> ModelObject:
     """One model; OpenAI's own names show the base that stands in for them."""
+    upstream = call.services.asking.gateway.find(model)
+    if upstream is not None:
+        return upstream_object(upstream)
     if VersionName.parse(model):
         version = call.store.versions.get(call.tenant, model)
         return version_object(version, organization=call.services.config.organization)
@@ -43,6 +47,12 @@ def delete_model(call: Writing, model: str) -> ModelDeleted:
 
 def _refuse(call: Call, model: str) -> None:
     """Say why what is no version cannot be deleted."""
+    if call.services.asking.gateway.find(model) is not None:
+        raise Forbidden(
+            f"{model} belongs to an upstream of this server.",
+            param="model",
+            remedy="The operator takes models out of the file of upstreams.",
+        )
     try:
         call.store.bases.get(model)
     except NotFound:

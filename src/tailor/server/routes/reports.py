@@ -65,6 +65,8 @@ class FileReport(BaseModel):
     """Numbers for plots: lengths, classes, copies, languages, map."""
     unchecked: list[str]
     """What was not looked for, or only in a part."""
+    places: dict[str, str]
+    """Line -> file and line, where several files were read as one; empty for an upload."""
 
 
 @router.get("/files/{file_id}/report", response_model=FileReport, responses=_PAGE)

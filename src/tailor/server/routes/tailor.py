@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from fastapi import Query
 from pydantic import BaseModel
 
 from tailor import __version__
@@ -13,6 +14,8 @@ from tailor.server.calls import Reading
 from tailor.server.requests import new_router
 
 router = new_router("tailor", "/v1/tailor")
+
+UnixTime = Annotated[int, Query(ge=0, lt=2**40, description="Unix seconds.")]
 
 
 class EngineFigures(BaseModel):
@@ -28,6 +31,28 @@ class EngineFigures(BaseModel):
     seconds_since_last_token: float | None = None
     weights_bytes: int = 0
     cache_bytes: int = 0
+
+
+class ModelUsage(BaseModel):
+    """What was used of one upstream model."""
+
+    model: str
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    """Of the prompts' tokens, those that the upstream had cached."""
+    cost: float
+    """In dollars, at the prices that the operator's file had at the time."""
+
+
+class UsageReport(BaseModel):
+    """What the caller's tenant has used of upstream models, the costliest first."""
+
+    object: Literal["tailor.usage"] = "tailor.usage"
+    data: list[ModelUsage]
+    total_cost: float
+    """In dollars."""
 
 
 class ServerFigures(BaseModel):
@@ -52,6 +77,26 @@ def retrieve_proof(call: Reading, model: str) -> Proof:
             remedy="A job makes one for its final model; a checkpoint has none.",
         )
     return Proof.model_validate(proof)
+
+
+@router.get("/usage")
+def usage_report(call: Reading, since: UnixTime = 0, until: UnixTime | None = None) -> UsageReport:
+    """Tokens and cost of upstream models, by whole days (UTC): from that of `since` to before `until`."""
+    uses = call.store.usage.list(call.tenant, since=since, until=until)
+    return UsageReport(
+        data=[
+            ModelUsage(
+                model=use.model,
+                requests=use.requests,
+                prompt_tokens=use.prompt_tokens,
+                completion_tokens=use.completion_tokens,
+                cached_tokens=use.cached_tokens,
+                cost=use.nanodollars / 1e9,
+            )
+            for use in uses
+        ],
+        total_cost=sum(use.nanodollars for use in uses) / 1e9,
+    )
 
 
 @router.get("/server")
