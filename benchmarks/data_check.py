@@ -246,7 +246,7 @@ def leakage(
         as_rows(lines), name="held_out", form=Form.CHAT, options=Options(), findings=Findings()
     )
     found = diagnose(as_rows(train), name="train", form=Form.CHAT, validation=corpus)
-    return {line for line, _ in pairs}, flagged(found, "overlap", "overlapping_prompt", "near_overlap")
+    return {line for line, _ in pairs}, flagged(found, ".*overlap.*")
 
 
 def near_leakage(rows: list[Pair], random: Random) -> tuple[set[int], set[int]]:

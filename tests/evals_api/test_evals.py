@@ -14,7 +14,7 @@ import pytest
 from tailor.server import EmbeddedServer
 from tests.evals_api.conftest import Finish
 
-CHECK = {
+CHECK: Any = {
     "type": "string_check",
     "name": "exact",
     "input": "{{ sample.output_text }}",
@@ -341,15 +341,15 @@ def test_what_is_a_strangers_looks_like_what_is_nobodys(http: httpx2.Client, str
         ("GET", "/v1/evals/E/runs/R/report"),
     ]
     for method, path in asked:
-        body = {"json": {}} if path == "/v1/evals/E" and method == "POST" else {}
+        body: Any = {"json": {}} if path == "/v1/evals/E" and method == "POST" else {}
         foreign, nothing = (stranger.request(method, filled(path, ids), **body) for ids in (ours, nobodys))
         assert foreign.status_code == nothing.status_code == 404, (method, path)
         same = foreign.text
         for letter in "ERI":
             same = same.replace(ours[letter], nobodys[letter])
         assert same == nothing.text
-    body = {"data_source": rows("Rome")}
-    assert stranger.post(f"/v1/evals/{evaluation['id']}/runs", json=body).status_code == 404
+    run_body = {"data_source": rows("Rome")}
+    assert stranger.post(f"/v1/evals/{evaluation['id']}/runs", json=run_body).status_code == 404
     assert stranger.get("/v1/evals").json()["data"] == []
     assert http.get(f"/v1/evals/{evaluation['id']}/runs/{run['id']}").status_code == 200
     # A run is found under its own eval only.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,23 @@ def test_the_gateway_answers_as_the_upstream_would_and_counts_the_cost(
         assert http.get("/v1/tailor/usage", params={"until": 1000}).json()["data"] == []
     with plain(front, front.instance.store.keys.create("poor", "test")[1]) as other:
         assert other.get("/v1/tailor/usage").json()["data"] == []
+
+
+def test_a_reader_that_leaves_a_stream_frees_its_place(
+    front: EmbeddedServer, evals_server: EmbeddedServer
+) -> None:
+    peer = front.instance.gateway._lines[MODEL].peer
+    free = peer._turns._value
+    body = {"model": MODEL, "messages": ASK, "stream": True, "n": 1, "temperature": 2, "max_tokens": 900}
+    with (
+        plain(front) as http,
+        http.stream("POST", "/v1/chat/completions", json=body) as answer,
+    ):
+        assert next(answer.iter_bytes()).startswith(b"data: ")
+    until = time.monotonic() + 20
+    while peer._turns._value != free:
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def test_what_an_upstream_said_can_be_stored(front_client: Any) -> None:

@@ -46,6 +46,10 @@ def test_nothing_changes_where_nothing_changes() -> None:
     assert (same.mean, same.low, same.high, same.p) == (0.0, 0.0, 0.0, 1.0)
 
 
+def test_two_items_that_always_gain_prove_little() -> None:
+    assert repeated_difference([False, False], [[True, True]] * 3).p == 0.5
+
+
 def test_one_run_has_no_noise_to_measure() -> None:
     with pytest.raises(InvalidRequest, match="two runs"):
         repeated_difference([True, False], [[True, True]])

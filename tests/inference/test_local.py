@@ -201,7 +201,8 @@ def test_an_unknown_version_is_not_found(engine: LocalEngine) -> None:
 def test_the_least_recently_used_adapter_makes_room(loaded: LoadedModel) -> None:
     adapters = {name: random_adapter(loaded, rank=4, seed=seed) for seed, name in enumerate("abcd")}
     adapter_bytes = sum(weight.nbytes for weight in adapters["a"].weights.values())
-    base_bytes = sum(weight.nbytes for weight in loaded.model.parameters())
+    tensors = (*loaded.model.parameters(), *loaded.model.buffers())
+    base_bytes = sum(tensor.nbytes for tensor in tensors)
     shop = Shop(adapters=adapters, num_bytes=adapter_bytes)
 
     with LocalEngine(shop, EngineLimits(weights_bytes=base_bytes + 2 * adapter_bytes)) as engine:

@@ -177,7 +177,7 @@ def test_a_killed_job_ends_with_the_same_bytes(
 
     again = work(store.jobs.get(TENANT, job.id))
 
-    assert again.status == "succeeded"
+    assert again.status == "succeeded", again.error
     found, expected = remains_of(store, again.id), remains_of(done[0], done[1].id)
     assert [digest for _, digest in found.weights] == [digest for _, digest in expected.weights]
     assert found.csv == expected.csv
@@ -234,7 +234,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
 def test_a_hosted_script_runs_unchanged(client: openai.OpenAI) -> None:
     training = client.files.create(file=("train.jsonl", prompts(16)), purpose="fine-tune")
     validation = client.files.create(file=("valid.jsonl", prompts(4, split="valid")), purpose="fine-tune")
-    grader = {
+    grader: Any = {
         "type": "string_check",
         "name": "asks back",
         "operation": "like",
@@ -243,26 +243,27 @@ def test_a_hosted_script_runs_unchanged(client: openai.OpenAI) -> None:
     }
     assert client.fine_tuning.alpha.graders.validate(grader=grader).grader
 
+    method: Any = {
+        "type": "reinforcement",
+        "reinforcement": {
+            "grader": grader,
+            "hyperparameters": {
+                "n_epochs": 1,
+                "batch_size": 4,
+                "eval_interval": 2,
+                "eval_samples": 1,
+                "compute_multiplier": 0.5,
+                "reasoning_effort": "medium",
+            },
+            "response_format": None,
+        },
+    }
     job = client.fine_tuning.jobs.create(
         model="o4-mini-2025-04-16",
         training_file=training.id,
         validation_file=validation.id,
         seed=1,
-        method={
-            "type": "reinforcement",
-            "reinforcement": {
-                "grader": grader,
-                "hyperparameters": {
-                    "n_epochs": 1,
-                    "batch_size": 4,
-                    "eval_interval": 2,
-                    "eval_samples": 1,
-                    "compute_multiplier": 0.5,
-                    "reasoning_effort": "medium",
-                },
-                "response_format": None,
-            },
-        },
+        method=method,
         extra_body={"tailor": {"reinforcement": {"max_tokens": 12}}},
     )
     while job.status not in ("succeeded", "failed", "cancelled"):
@@ -275,12 +276,13 @@ def test_a_hosted_script_runs_unchanged(client: openai.OpenAI) -> None:
     assert len(steps) == 4
     assert steps[0].message.startswith("Step 1/4, train mean reward=")
     assert "full validation mean reward=" in steps[-1].message
-    assert {"scores", "usage", "errors", "timing", "total_steps"} <= dict(steps[0].data or {}).keys()
-    assert job.method is not None and job.method.reinforcement is not None
-    assert job.method.reinforcement.hyperparameters.compute_multiplier == 0.5
+    assert isinstance(steps[0].data, dict)
+    assert {"scores", "usage", "errors", "timing", "total_steps"} <= steps[0].data.keys()
+    told: Any = job.method
+    assert told.reinforcement.hyperparameters.compute_multiplier == 0.5
     [checkpoint] = client.fine_tuning.jobs.checkpoints.list(job.id).data
     assert checkpoint.step_number == 2
-    assert 0 <= checkpoint.metrics.full_valid_mean_reward <= 1
+    assert 0 <= checkpoint.metrics.model_dump()["full_valid_mean_reward"] <= 1
     assert job.fine_tuned_model in [model.id for model in client.models.list()]
 
 

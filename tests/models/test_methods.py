@@ -20,6 +20,7 @@ from tailor.models import (
     load_adapter,
     load_base,
     load_version,
+    merge_version,
     merged,
     read_adapter,
     save_adapter,
@@ -225,3 +226,33 @@ def test_configs_that_mean_something_else_are_refused(
 
 def test_rslora_divides_by_the_root_of_the_rank() -> None:
     assert Lora(rank=16, alpha=8.0, rslora=True).scaling == Lora(rank=16, alpha=32.0).scaling == 2.0
+
+
+@pytest.mark.parametrize("name", ["lora", "dora", "ia3"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_version_becomes_a_complete_model(tmp_path: Path, name: str, dtype: str) -> None:
+    from transformers import AutoModelForCausalLM
+
+    base = tiny_directory(tmp_path / "base", initializer_range=0.05)
+    if dtype == "bfloat16":
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
+        model.save_pretrained(base)
+    version = trained(base, name, tmp_path / "version")
+    difference = merge_version(version, base, tmp_path / "merged")
+    assert difference < (1e-5 if dtype == "float32" else 0.05)
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)
+    with torch.no_grad():
+        found, wanted = theirs(IDS[None]).logits[0], logits(load_version(version, base), IDS)
+    tolerance = 1e-5 if dtype == "float32" else 0.05
+    torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance)
+    with pytest.raises(InvalidRequest, match="is not empty"):
+        merge_version(version, base, tmp_path / "merged")
+    with pytest.raises(InvalidRequest, match="complete model already"):
+        merge_version(tmp_path / "merged", base, tmp_path / "again")
+
+
+def test_nothing_is_left_of_a_merge_that_cannot_be(bases: dict[str, Path], tmp_path: Path) -> None:
+    version = trained(bases["llama"], "prefix", tmp_path / "version")
+    with pytest.raises(InvalidRequest, match="cannot be merged"):
+        merge_version(version, bases["llama"], tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()

@@ -117,7 +117,7 @@ def test_files_of_another_architecture_are_refused(tmp_path: Path) -> None:
     directory = tiny_directory(tmp_path, "llama")
     config = AutoConfig.from_pretrained(directory)
     config.num_hidden_layers = 4
-    with pytest.raises(InvalidRequest, match="disagree about 'model.layers.3"):
+    with pytest.raises(InvalidRequest, match=r"disagree about 'model\.layers\.3"):
         load_quantized(directory, config, "nf4", dtype=torch.float32, attention="eager")
 
 

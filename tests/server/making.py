@@ -16,7 +16,7 @@ from tailor.evals.runs.means import Patience
 from tailor.models import Lora, attach, embedded_directory, load_base, save_adapter
 from tailor.models.adapters import adapter_parameters
 from tailor.protocol import VersionName
-from tailor.store import Job, JobSpec, Lease, RunSpec, Store, Version, write_directory
+from tailor.store import Job, JobSpec, Lease, Recorded, RunSpec, Store, Version, write_directory
 
 
 def rows(count: int = 12) -> bytes:
@@ -88,7 +88,7 @@ def add_run(store: Store, tenant: str) -> tuple[str, str, str]:
     means = Means(store=store, complete=_ask_nobody, run_python=_run_nothing)
     criteria = Criteria([check], tenant=tenant, means=means, patience=Patience())
     [(status, results, usage)] = asyncio.run(criteria.grade([item]))
-    lease.graded(item, status=status, results=results, usage=usage)
+    lease.record([Recorded(item=item, status=status, results=results, usage=usage)])
     lease.close()
     return evaluation.id, run.id, item.id
 

@@ -95,7 +95,7 @@ def test_an_integration_is_echoed_with_a_warning(client: openai.OpenAI, training
         ({"metadata": {"k" * 65: "x"}}, None, "invalid_value"),
         ({"metadata": {"k": 1}}, "metadata.k", "invalid_value"),
         ({"method": {"type": "telepathy"}}, "method.type", "method_not_available"),
-        ({"method": {"type": "reinforcement"}}, "method.type", "method_not_available"),
+        ({"method": {"type": "reinforcement"}}, "method.reinforcement.grader", "missing_required_parameter"),
         (
             {"method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 51}}}},
             "method.supervised.hyperparameters.n_epochs",

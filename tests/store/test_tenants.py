@@ -9,7 +9,18 @@ import pytest
 from sqlalchemy import event
 
 from tailor.errors import NotFound
-from tailor.store import NO_METADATA, FileRecord, Job, JobSpec, Lease, Store, Version
+from tailor.store import (
+    NO_METADATA,
+    FileRecord,
+    Job,
+    JobSpec,
+    Lease,
+    ModelUse,
+    Recorded,
+    RunSpec,
+    Store,
+    Version,
+)
 from tailor.store.tables import schema
 
 TENANT_TABLES = sorted(name for name, table in schema.tables.items() if "tenant" in table.c)
@@ -55,8 +66,28 @@ def everything(store: Store, lease: Lease, version: Version, tenant: str) -> lis
         lambda: store.completions.update_metadata(tenant, completion, {}),
         lambda: store.completions.delete(tenant, completion),
         lambda: store.keys.revoke(tenant, store.keys.list("default")[0].id),
+        *_evals(store, tenant),
     ]
     return calls
+
+
+def _evals(store: Store, tenant: str) -> list[Callable[[], object]]:
+    """Every call on the eval of the tenant `default` and its run."""
+    eval_id = store.evals.list("default").items[0].id
+    run_id = store.eval_runs.list("default", eval_id).items[0].id
+    spec = RunSpec(name="r", model=None, data_source={})
+    return [
+        lambda: store.evals.get(tenant, eval_id),
+        lambda: store.evals.update(tenant, eval_id, name="x"),
+        lambda: store.eval_runs.add(tenant, eval_id, spec, retry=True),
+        lambda: store.eval_runs.list(tenant, eval_id, status="queued"),
+        lambda: store.eval_runs.get(tenant, eval_id, run_id),
+        lambda: store.eval_runs.items(tenant, eval_id, run_id, status="pass"),
+        lambda: store.eval_runs.item(tenant, eval_id, run_id, "outputitem_" + "0" * 24),
+        lambda: store.eval_runs.cancel(tenant, eval_id, run_id),
+        lambda: store.eval_runs.delete(tenant, eval_id, run_id),
+        lambda: store.evals.delete(tenant, eval_id),
+    ]
 
 
 @pytest.fixture
@@ -71,6 +102,8 @@ def world(
         "default", completion_id="chatcmpl-abc", model="tiny", messages=[{"role": "user"}], answer={}
     )
     store.keys.create("default", "mine")
+    evaluation = store.evals.add("default", name="e", data_source_config={}, testing_criteria=[])
+    store.eval_runs.add("default", evaluation.id, RunSpec(name="r", model=None, data_source={}))
     return lease, version
 
 
@@ -118,12 +151,25 @@ def test_every_statement_on_a_tenants_table_names_the_tenant(
         lambda: lease.prune_saves(),
         *everything(store, lease, version, "default"),
     ]
+    claimed = store.eval_queue.claim("test")
+    assert claimed is not None
+    claimed.prepare([{"item": {}}])
+    [item] = claimed.unfinished()
+    claimed.record([Recorded(item=item, status="pass")])
+    claimed.heartbeat()
+    claimed.check()
+    store.usage.record(
+        "default",
+        ModelUse(model="m", requests=1, prompt_tokens=1, completion_tokens=1, cached_tokens=0, nanodollars=1),
+    )
+    store.usage.list("default", since=1, until=2)
     for call in calls:
         try:
             call()
         except Exception as error:
             assert getattr(error, "status", 500) in (400, 404), error
     store.queue.reap()
+    store.eval_queue.reap()
     store.sweep()
 
     assert len(statements) > 80

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +13,8 @@ from tailor.cli.options import Json, home_of
 from tailor.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from tailor.advise import Catalogue, CostPlan, Device, Workload
     from tailor.cli.view import View
     from tailor.data.doctor import TokenCount
@@ -166,6 +167,8 @@ def per_month(text: str) -> Decimal:
     Raises:
         InvalidRequest: It says no number.
     """
+    from decimal import Decimal
+
     from tailor.advise.costs import DAYS_A_MONTH
 
     found = re.fullmatch(r"([\d_,.]+)\s*([kKmM]?)\s*(?:/\s*(day|month|year))?", text.strip())
@@ -185,6 +188,8 @@ def amount(text: str, option: str) -> Decimal:
     Raises:
         InvalidRequest: It is none, or negative.
     """
+    from decimal import Decimal, InvalidOperation
+
     try:
         value = Decimal(text)
     except InvalidOperation:
@@ -204,6 +209,8 @@ def _device(
     currency: str,
 ) -> Device | None:
     """The device that the options describe, if they describe one."""
+    from decimal import Decimal
+
     from tailor.advise import Device
 
     if not any((price, watts, per_kwh, speed, training_speed)):
@@ -257,16 +264,19 @@ def _workload(
 
     count = count or TokenCount()
     source = open_source(file)
-    corpus, _ = read_corpus(
+    corpus, num_lines = read_corpus(
         source.rows(), name=source.name, form=source.form, options=Options(tokens=count), findings=Findings()
     )
     if not len(corpus):
         raise InvalidRequest(f"{source.name} has no sound example.", remedy="See tailor data check.")
+    lines = f"{len(corpus):,} examples"
+    if len(corpus) < num_lines:
+        lines += f" (of {num_lines:,} lines; tailor data check says what is wrong with the others)"
     return Workload(
         examples=len(corpus),
         tokens=int(corpus.facts.tokens.sum(dtype="int64")),
         answer_tokens=int(corpus.facts.answer_tokens.sum(dtype="int64")),
-        counted_with=f"{len(corpus):,} examples, counted with {count.name}",
+        counted_with=f"{lines}, counted with {count.name}",
         model=model,
         instead_of=instead_of,
         today_prompt_tokens=today_prompt_tokens,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -97,6 +98,33 @@ def add(
         make_default=default,
     )
     _report_base(view, base, "added")
+
+
+@app.command()
+def merge(
+    name: Annotated[str, typer.Argument(metavar="VERSION", help="A tuned model.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIRECTORY", help="Where to write; new or empty.")],
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Write a tuned model as a complete model directory for other programs. Works on the home itself.
+
+    Before it is kept, its log-probabilities are compared with those of base and adapter.
+    """
+    from tailor.cli.options import home_of
+    from tailor.cli.view import View
+    from tailor.models import merge_version
+    from tailor.store import DEFAULT_TENANT, Store
+
+    view = View.open(as_json=as_json)
+    store = Store.open(home_of(home))
+    version = store.versions.get(DEFAULT_TENANT, name)
+    base = store.bases.get(version.base)
+    difference = merge_version(store.weights.verify(version.digest), Path(base.directory), directory)
+    view.emit({"id": name, "directory": str(directory), "difference": difference})
+    if not as_json:
+        view.say(f"{directory} holds {name} as a complete model.")
+        view.say(f"Its log-probabilities differ from the version's by {difference:.1g} nats a token.")
 
 
 @app.command("default")

@@ -50,9 +50,19 @@ def train(
     seed: Annotated[
         int | None, typer.Option("--seed", metavar="N", min=0, help="Same seed, same bytes.")
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="Train all weights, not a LoRA adapter.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Train all weights, not an adapter.")] = False,
+    adapter: Annotated[
+        str | None,
+        typer.Option(
+            "--adapter", metavar="KIND", help="lora (default), rslora, dora, ia3, bottleneck or prefix."
+        ),
+    ] = None,
     rank: Annotated[
-        int | None, typer.Option("--rank", metavar="N", min=1, help="Rank of the LoRA adapter.")
+        int | None, typer.Option("--rank", metavar="N", min=1, help="Rank of a LoRA or DoRA adapter.")
+    ] = None,
+    quantize: Annotated[
+        str | None,
+        typer.Option("--quantize", metavar="TYPE", help="Round the frozen base to int8 or nf4: less memory."),
     ] = None,
     hold_out: Annotated[
         float | None,
@@ -90,7 +100,9 @@ def train(
         learning_rate_multiplier=learning_rate_multiplier,
         seed=seed,
         full=full,
+        adapter=adapter,
         rank=rank,
+        quantize=quantize,
         hold_out=hold_out,
         proof_items=proof_items,
         name=name,

@@ -24,8 +24,12 @@ class Wish:
     learning_rate_multiplier: float | None = None
     seed: int | None = None
     full: bool = False
-    """Train all weights instead of a LoRA adapter."""
+    """Train all weights instead of an adapter."""
+    adapter: str | None = None
+    """What to train instead: lora, rslora, dora, ia3, bottleneck or prefix."""
     rank: int | None = None
+    quantize: str | None = None
+    """Round the frozen base: int8 or nf4."""
     hold_out: float | None = None
     """How much of the training file is kept aside for the proof when there is no validation file: a share
     below 1, or a number of examples."""
@@ -60,15 +64,32 @@ class Wish:
         )
 
     def _ours(self) -> dict[str, Any]:
-        adapter: dict[str, Any] = {"type": "full" if self.full else "lora"}
-        if self.rank is not None:
-            adapter["rank"] = self.rank
-        ours: dict[str, Any] = {"adapter": adapter} if self.full or self.rank is not None else {}
+        ours: dict[str, Any] = {"adapter": adapter} if (adapter := self._adapter()) else {}
+        if self.quantize is not None:
+            ours["quantization"] = self.quantize
         if self.hold_out is not None:
             ours["hold_out"] = self.hold_out if self.hold_out < 1 else int(self.hold_out)
         if self.proof_items is not None:
             ours["proof_items"] = self.proof_items
         return ours
+
+    def _adapter(self) -> dict[str, Any]:
+        from tailor.errors import InvalidRequest
+
+        if self.full and self.adapter not in (None, "full"):
+            raise InvalidRequest(
+                f"--full trains all weights, --adapter {self.adapter} does not.",
+                remedy="Give one of the two.",
+            )
+        kind = "full" if self.full else self.adapter
+        if kind is None and self.rank is None:
+            return {}
+        adapter: dict[str, Any] = {"type": "lora" if kind in (None, "rslora") else kind}
+        if kind == "rslora":
+            adapter["rslora"] = True
+        if self.rank is not None:
+            adapter["rank"] = self.rank
+        return adapter
 
 
 def _checked(body: dict[str, Any]) -> JobRequest:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ALPHA: Final = 0.025
 """One-sided, so that the test and the 95 % interval say the same."""
 
-_GRID: Final = 256
+_GRIDS: Final = 256, 32, 32
 
 GateVerdict = Literal["no worse", "worse", "cannot tell"]
 
@@ -105,26 +105,25 @@ def non_inferiority(fixed: int, broken: int, items: int, margin: float) -> float
     lost = np.arange(items + 1)
     enough = _fewest_fixed(lost, items, margin, seen)
     reachable = enough <= items - lost
+    rest, wanted = np.where(reachable, items - lost, 1), np.where(reachable, enough, 1)
     ways = gammaln(items + 1) - gammaln(lost + 1) - gammaln(items - lost + 1)
 
-    def chance(share: float) -> float:
-        """Of a statistic as great, where that share is broken and fixed exceeds it by minus the margin."""
-        of_rest = (share - margin) / (1 - share) if share < 1 else 0.0
-        likelihood = np.exp(ways + xlogy(lost, share) + xlog1py(items - lost, -share))
-        rest = np.where(reachable, items - lost, 1)
-        wanted = np.where(reachable, enough, 1)
-        tail = np.where(wanted <= 0, 1.0, bdtrc(wanted - 1, rest, min(max(of_rest, 0.0), 1.0)))
-        return float((likelihood * np.where(reachable, tail, 0.0)).sum())
+    def chances(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of a statistic as great, where that share is broken and fixed falls short of it by the margin."""
+        likelihood = np.exp(ways + xlogy(lost, shares) + xlog1py(items - lost, -shares))
+        of_rest = np.clip((shares - margin) / (1 - shares), 0, 1)
+        tail = np.where(wanted > 0, bdtrc(np.maximum(wanted - 1, 0), rest, of_rest), 1.0)
+        total: NDArray[np.float64] = (likelihood * np.where(reachable, tail, 0.0)).sum(axis=1)
+        return total
 
-    least, most = margin, (1 + margin) / 2
-    worst = 0.0
-    # A grid, then a finer one around its best: the chance is smooth in the share.
-    for _ in range(3):
-        shares = np.linspace(least, most, _GRID)
-        chances = [chance(float(share)) for share in shares]
-        best = int(np.argmax(chances))
-        worst = max(worst, chances[best])
-        least, most = float(shares[max(best - 1, 0)]), float(shares[min(best + 1, _GRID - 1)])
+    least, most, worst = margin, (1 + margin) / 2, 0.0
+    # A grid, then finer ones around its best: the chance is smooth in the share.
+    for num_shares in _GRIDS:
+        shares = np.linspace(least, most, num_shares)
+        found = chances(shares[:, None])
+        best = int(np.argmax(found))
+        worst = max(worst, float(found[best]))
+        least, most = float(shares[max(best - 1, 0)]), float(shares[min(best + 1, num_shares - 1)])
     return min(1.0, worst)
 
 

@@ -57,7 +57,7 @@ class EvalRunner:
     async def _turn(self) -> None:
         try:
             await asyncio.to_thread(self._queue.reap)
-            while len(self._running) < self._max_runs:
+            while len(self._running) < self._max_runs and await asyncio.to_thread(self._queue.is_waiting):
                 lease = await asyncio.to_thread(self._queue.claim, process_id())
                 if lease is None:
                     return
@@ -66,6 +66,8 @@ class EvalRunner:
                 task.add_done_callback(self._done)
         except TailorError as error:
             log.warning("runs of evals will be looked for again: %s", error.message)
+        except Exception:
+            log.exception("the runner of evals stumbled")
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

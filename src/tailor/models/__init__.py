@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         save_full,
         twin_of,
     )
+    from tailor.models.merging import merge_version
     from tailor.models.methods import (
         METHODS,
         AdaptedLinear,
@@ -80,6 +81,7 @@ _MODULES = {
         "save_full",
         "twin_of",
     ),
+    "merging": ("merge_version",),
     "methods": (
         "METHODS",
         "AdaptedLinear",
@@ -136,6 +138,7 @@ __all__ = [
     "load_version",
     "make_dense",
     "make_method",
+    "merge_version",
     "merged",
     "native_dtype",
     "read_adapter",

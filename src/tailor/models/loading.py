@@ -150,10 +150,17 @@ def load_version(directory: Path, base: Path, *, dtype: str = "float32") -> Load
     return loaded
 
 
-def save_full(directory: Path, loaded: LoadedModel, weights: dict[str, Tensor], *, base: Path) -> None:
+def save_full(
+    directory: Path,
+    loaded: LoadedModel,
+    weights: dict[str, Tensor],
+    *,
+    base: Path,
+    dtype: str | None = None,
+) -> None:
     """A complete model directory: new weights, everything else copied from the base's directory.
 
-    `weights` replace the model's parameters by name and are stored in the base's dtype.
+    `weights` replace the model's parameters by name; all are stored in `dtype`, or in the loaded model's.
     """
     import shutil
 
@@ -165,7 +172,11 @@ def save_full(directory: Path, loaded: LoadedModel, weights: dict[str, Tensor], 
             shutil.copyfile(path, directory / path.name)
     tied = set(loaded.model.all_tied_weights_keys)
     tensors = {
-        name: weights.get(name, tensor).detach().to(tensor.dtype).cpu().contiguous()
+        name: weights.get(name, tensor)
+        .detach()
+        .to(DTYPES[dtype] if dtype else tensor.dtype)
+        .cpu()
+        .contiguous()
         for name, tensor in loaded.model.state_dict().items()
         if name not in tied
     }

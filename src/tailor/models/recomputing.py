@@ -1,7 +1,7 @@
 """Activations forgotten on the way forward and computed again on the way back: more time, much less memory.
 
-Values and gradients are the same to the bit. transformers has a switch of its own, which drops a cache without a
-word and works in training mode only.
+Values and gradients are the same to the bit. transformers has a switch of its own, which drops a cache
+without a word and works in training mode only.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from tailor.evals.runs import whole_schema
 from tailor.protocol.evals import (
@@ -18,12 +18,9 @@ from tailor.protocol.evals import (
     ResultCounts,
     RunObject,
 )
-from tailor.store import Eval, EvalItem, EvalRun
+from tailor.store import SHOWN_ROWS, Eval, EvalItem, EvalRun
 
 JsonObject = dict[str, Any]
-
-_SHOWN_ROWS: Final = 100
-"""Of rows that came in the request: a list of runs would hold them all over again."""
 
 
 def eval_object(kept: Eval) -> EvalObject:
@@ -47,7 +44,7 @@ def eval_object(kept: Eval) -> EvalObject:
 def run_object(run: EvalRun, evaluation: Eval, *, root: str) -> RunObject:
     """A run on the wire; `root` is where this server is."""
     tally = run.tally
-    source, num_rows = _cut(run.data_source)
+    source, num_rows = _shown(run)
     names = [_name_of(one) for one in evaluation.testing_criteria]
     has_results = tally.passed + tally.failed + tally.errored > 0
     return RunObject(
@@ -72,7 +69,7 @@ def run_object(run: EvalRun, evaluation: Eval, *, root: str) -> RunObject:
         metadata=run.metadata or {},
         tailor={
             "finished_at": run.finished_at,
-            "num_rows": run.total if num_rows is None else num_rows,
+            "num_rows": num_rows,
             "attempts": run.attempts,
         },
     )
@@ -143,13 +140,13 @@ def _conversation(messages: Any) -> list[OutputMessage]:
     ]
 
 
-def _cut(source: JsonObject) -> tuple[JsonObject, int | None]:
-    """The data source with its first rows, and how many there are; None where they lie elsewhere."""
-    origin = source.get("source", {})
+def _shown(run: EvalRun) -> tuple[JsonObject, int]:
+    """The data source with its first rows, and how many rows there are as far as that is known."""
+    origin = run.data_source.get("source", {})
     content = origin.get("content")
-    if not isinstance(content, list):
-        return source, None
-    return source | {"source": origin | {"content": content[:_SHOWN_ROWS]}}, len(content)
+    if run.is_prepared or not isinstance(content, list):
+        return run.data_source, run.total
+    return run.data_source | {"source": origin | {"content": content[:SHOWN_ROWS]}}, len(content)
 
 
 def _name_of(criterion: JsonObject) -> str:

@@ -54,6 +54,7 @@ def report_page(run: EvalRun, evaluation: Eval, items: Sequence[EvalItem]) -> st
         _table(
             ("criterion", "type", "passed", "of", "share", "95 % interval"),
             _criteria(run, evaluation),
+            num_texts=2,
         ),
         _usage(run),
         f"<h2>Rows</h2><p class=quiet>{_shown(len(items), done)}</p>",
@@ -110,13 +111,17 @@ def _usage(run: EvalRun) -> str:
         )
         for model, counts in run.tally.usage.items()
     )
-    return "<h2>Models</h2>" + _table(("model", "questions", "prompt tokens", "answer tokens"), rows)
+    return "<h2>Models</h2>" + _table(
+        ("model", "questions", "prompt tokens", "answer tokens"), rows, num_texts=1
+    )
 
 
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]], *, num_texts: int) -> str:
+    """A table whose first columns are text and whose others are numbers."""
+
     def cells(values: tuple[str, ...], tag: str) -> str:
         return "".join(
-            f"<{tag}{' class=number' if number > 1 else ''}>{escape(value)}</{tag}>"
+            f"<{tag}{' class=number' if number >= num_texts else ''}>{escape(value)}</{tag}>"
             for number, value in enumerate(values)
         )
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
 from tailor.inference.upstreams import Gateway, Spent, read_upstreams, upstreams_file
 from tailor.store import ModelUse, Store
+
+log = logging.getLogger("tailor.server")
 
 
 def open_gateway(store: Store) -> Gateway:
@@ -22,4 +26,8 @@ def open_gateway(store: Store) -> Gateway:
             ),
         )
 
-    return Gateway(read_upstreams(upstreams_file(store.home)), record=record)
+    upstreams = read_upstreams(upstreams_file(store.home))
+    for upstream in upstreams:
+        if upstream.needs_key:
+            log.warning("upstream %s: the variable %s holds no key", upstream.name, upstream.key_env)
+    return Gateway(upstreams, record=record)

@@ -13,7 +13,7 @@ from tailor.store.crashes import Ending, out_of_memory
 from tailor.store.database import wal_is_safe
 from tailor.store.disk import require_room
 from tailor.store.eval_queue import EvalLease, EvalQueue
-from tailor.store.eval_records import Eval, EvalItem, EvalRun, RunSpec, Tally
+from tailor.store.eval_records import SHOWN_ROWS, Eval, EvalItem, EvalRun, Recorded, RunSpec, Tally
 from tailor.store.faults import no_fault, reach
 from tailor.store.fence import LeaseLost
 from tailor.store.files import Receiver
@@ -51,6 +51,7 @@ __all__ = [
     "MANIFEST",
     "DEFAULT_TENANT",
     "NO_METADATA",
+    "SHOWN_ROWS",
     "TERMINAL",
     "Base",
     "Checkpoint",
@@ -79,6 +80,7 @@ __all__ = [
     "Page",
     "Queue",
     "Reaper",
+    "Recorded",
     "Receiver",
     "Resolved",
     "RunSpec",

@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,7 +14,7 @@ from sqlalchemy import Connection, select
 from tailor.protocol.ids import new_id
 from tailor.store.blobs import Blobs
 from tailor.store.database import Database
-from tailor.store.eval_records import Eval, EvalItem, EvalRun, ItemStatus, Tally
+from tailor.store.eval_records import SHOWN_ROWS, Eval, EvalItem, EvalRun, Recorded, Tally
 from tailor.store.eval_runs import to_item, to_run
 from tailor.store.evals import find_eval
 from tailor.store.faults import reach
@@ -27,6 +26,7 @@ from tailor.store.tables import ACROSS_TENANTS, eval_items, eval_runs
 
 MAX_ATTEMPTS = 3
 _INSERT_ROWS = 500
+_WAITING = (eval_runs.c.status.in_(("queued", "in_progress")), eval_runs.c.owner.is_(None))
 
 
 class EvalQueue:
@@ -41,11 +41,17 @@ class EvalQueue:
         self._clock = clock
         self._signs: dict[str, tuple[tuple[int, int], float]] = {}
 
+    def is_waiting(self) -> bool:
+        """Whether there is a run to claim; a look only, for those who look often."""
+        query = select(eval_runs.c.id).where(*_WAITING).limit(1)
+        with self._database.read() as connection:
+            return connection.execute(query, execution_options=ACROSS_TENANTS).first() is not None
+
     def claim(self, owner: str, *, run_id: str | None = None) -> EvalLease | None:
         """The oldest waiting run (or that one), now ours; None when there is none."""
         query = (
             select(eval_runs)
-            .where(eval_runs.c.status.in_(("queued", "in_progress")), eval_runs.c.owner.is_(None))
+            .where(*_WAITING)
             .order_by(eval_runs.c.sequence)
             .limit(1)
             .with_for_update(skip_locked=True)
@@ -87,8 +93,9 @@ class EvalQueue:
 
     def reap(self) -> tuple[str, ...]:
         """Take runs from holders that are dead or silent; ids of those taken. For one thread."""
+        names = ("id", "tenant", "token", "hb", "recorded", "attempt_recorded", "attempts")
+        query = select(*(eval_runs.c[name] for name in names)).where(eval_runs.c.owner.is_not(None))
         with self._database.read() as connection:
-            query = select(eval_runs).where(eval_runs.c.owner.is_not(None))
             held = connection.execute(query, execution_options=ACROSS_TENANTS).mappings().all()
         now = self._clock()
         signs = {row["id"]: (row["token"], row["hb"]) for row in held}
@@ -166,7 +173,7 @@ class EvalLease:
                     eval_items.insert(), [self._new(total + n, row) for n, row in enumerate(chunk)]
                 )
             total += len(chunk)
-        with self._writing(is_prepared=True, total=total):
+        with self._writing(is_prepared=True, total=total, data_source=_cut(self.run.data_source)):
             pass
         return total
 
@@ -183,33 +190,20 @@ class EvalLease:
 
     # Recording
 
-    def answered(self, item: EvalItem, sample: JsonObject, usage: dict[str, dict[str, int]]) -> EvalItem:
-        """Record the answer to a row: it will not be asked again."""
+    def record(self, some: Sequence[Recorded]) -> None:
+        """Record answers and grades, all or nothing: no row with an answer is asked again."""
+        now = int(time.time())
         with self._turn:
-            tally = replace(self._tally, usage=_added(self._tally.usage, usage))
-            with self._counting(tally) as connection:
-                connection.execute(eval_items.update().where(*self._rows(item)).values(sample=sample))
+            tally = self._tally
+            for one in some:
+                tally = _counted(tally, one)
+            values = {"tally": tally.to_json(), "recorded": eval_runs.c.recorded + len(some)}
+            with self._writing(**values) as connection:
+                for one in some:
+                    changed = _changes(one, now)
+                    connection.execute(eval_items.update().where(*self._rows(one.item)).values(changed))
             self._tally = tally
-        reach("eval_answered")
-        return replace(item, sample=sample)
-
-    def graded(
-        self,
-        item: EvalItem,
-        *,
-        status: ItemStatus,
-        results: Sequence[JsonObject],
-        usage: dict[str, dict[str, int]],
-    ) -> None:
-        """Record what the criteria made of a row: it is finished."""
-        passed = [bool(result["passed"]) for result in results]
-        values = {"status": status, "results": list(results), "finished_at": int(time.time())}
-        with self._turn:
-            tally = _counted(self._tally, status, passed, usage)
-            with self._counting(tally) as connection:
-                connection.execute(eval_items.update().where(*self._rows(item)).values(values))
-            self._tally = tally
-        reach("eval_graded")
+        reach("eval_recorded")
 
     def heartbeat(self) -> None:
         """Say that we live."""
@@ -267,9 +261,6 @@ class EvalLease:
     def _lost(self) -> LeaseLost:
         return LeaseLost(f"The lease {self.run.token} on run {self.run.id} is no longer held.")
 
-    def _counting(self, tally: Tally) -> AbstractContextManager[Connection]:
-        return self._writing(tally=tally.to_json(), recorded=eval_runs.c.recorded + 1)
-
     def _rows(self, item: EvalItem | None = None) -> tuple[Any, ...]:
         all_rows = (eval_items.c.tenant == self.run.tenant, eval_items.c.run_id == self.run.id)
         return all_rows if item is None else (*all_rows, eval_items.c.id == item.id)
@@ -284,20 +275,38 @@ class EvalLease:
         }
 
 
-def _counted(tally: Tally, status: ItemStatus, passed: list[bool], usage: dict[str, dict[str, int]]) -> Tally:
-    """The tally with one row more."""
+def _cut(source: JsonObject) -> JsonObject:
+    """A data source without most of its rows, which would be read with every look at the run."""
+    origin = source.get("source", {})
+    content = origin.get("content")
+    if not isinstance(content, list):
+        return source
+    return source | {"source": origin | {"content": content[:SHOWN_ROWS]}}
+
+
+def _counted(tally: Tally, one: Recorded) -> Tally:
+    """The tally with this counted."""
+    passed = [bool(result["passed"]) for result in one.results]
     return Tally(
-        passed=tally.passed + (status == "pass"),
-        failed=tally.failed + (status == "fail"),
-        errored=tally.errored + (status == "error"),
+        passed=tally.passed + (one.status == "pass"),
+        failed=tally.failed + (one.status == "fail"),
+        errored=tally.errored + (one.status == "error"),
         criteria=tuple(
             (good + is_passed, bad + (not is_passed))
             for (good, bad), is_passed in zip(tally.criteria, passed, strict=True)
         )
         if passed
         else tally.criteria,
-        usage=_added(tally.usage, usage),
+        usage=_added(tally.usage, one.usage),
     )
+
+
+def _changes(one: Recorded, now: int) -> dict[str, Any]:
+    """Columns of the row."""
+    answer = {} if one.sample is None else {"sample": one.sample}
+    if one.status is None:
+        return answer
+    return answer | {"status": one.status, "results": one.results, "finished_at": now}
 
 
 def _added(one: dict[str, dict[str, int]], other: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:

@@ -10,6 +10,9 @@ from tailor.store.records import JsonObject
 RunStatus = Literal["queued", "in_progress", "completed", "failed", "canceled"]
 ItemStatus = Literal["pass", "fail", "error"]
 
+SHOWN_ROWS = 100
+"""Of rows that came in the request, as many stay with the run once all of them are in their own table."""
+
 ENDED: frozenset[str] = frozenset({"completed", "failed", "canceled"})
 """The statuses that no run leaves."""
 
@@ -122,3 +125,18 @@ class EvalItem:
     """The answer that was recorded."""
     results: list[Any] | None
     """What each criterion made of it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recorded:
+    """What has come of a row: an answer, its grades, or both."""
+
+    item: EvalItem
+    sample: JsonObject | None = None
+    """The answer, if it is new."""
+    status: ItemStatus | None = None
+    """Set with the grades: the row is finished then."""
+    results: list[Any] = field(default_factory=list)
+    """What each criterion made of it; empty where there was nothing to grade."""
+    usage: dict[str, dict[str, int]] = field(default_factory=dict)
+    """What answering and judging used, as in a tally."""

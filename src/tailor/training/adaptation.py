@@ -16,11 +16,11 @@ RATE_FACTORS: Mapping[AdapterKind, float] = {
     "full": 1.0,
     "lora": 5.0,
     "dora": 5.0,
-    "ia3": 50.0,
+    "ia3": 150.0,
     "bottleneck": 5.0,
-    "prefix": 50.0,
+    "prefix": 500.0,
 }
-"""How much faster than all weights the few of an adapter may move."""
+"""How much faster than all weights the few of an adapter may move (measured on the embedded base, docs/log.md)."""
 
 _NUMBERS = sorted({name for names in ADAPTER_NUMBERS.values() for name in names})
 _RSLORA_ALPHA = 8.0

@@ -159,6 +159,7 @@ def test_leaks_are_told_with_the_lines_of_the_validation_file() -> None:
             train[4],
             chat(question(5), "other"),
             chat(question(6) + " please", "spam"),
+            chat(question(7).upper() + " !", "order"),
         ]
     )
     rows = (Row(line=line, file="t", value=value) for line, value in enumerate(train, start=1))
@@ -166,6 +167,7 @@ def test_leaks_are_told_with_the_lines_of_the_validation_file() -> None:
     assert only(found, "overlap").lines == (2,)
     assert only(found, "overlapping_prompt").lines == (3,)
     assert only(found, "near_overlap").lines == (4,)
+    assert only(found, "respelled_overlap").lines == (5,)
     assert only(found, "overlap").file == "held_out.jsonl"
     assert found.ok
 

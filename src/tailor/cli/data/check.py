@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tailor.data.rows import Source
 
 _ON_A_SCREEN = 8
+_BLOCKING_ON_A_SCREEN = 12
 _SEEN_ON_A_PAGE = 3
 _SEVERITIES = {"blocking": ("✗", "bold red"), "advice": ("!", "yellow")}
 
@@ -136,7 +137,10 @@ def show(view: View, diagnosis: Diagnosis, *, source: Source | None = None, ever
     if not report.ok:
         from tailor.cli.check import show_problems
 
-        show_problems(view, report.blocking)
+        told = report.blocking if every else report.blocking[:_BLOCKING_ON_A_SCREEN]
+        show_problems(view, told)
+        if report.num_blocking > len(told):
+            view.say(f"  and {report.num_blocking - len(told):,} more that block (--all)", style="dim")
     shown = [
         finding
         for place, finding in enumerate(diagnosis.findings)

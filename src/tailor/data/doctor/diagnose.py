@@ -143,7 +143,7 @@ def diagnosis_of(
 
     A validation file is checked for what makes it a bad measure, not for what it would teach.
     """
-    found: list[Finding] = list(_structure(findings, num_lines))
+    found: list[Finding] = list(_structure(findings, num_lines, several=len(corpus.files) > 1))
     figures: list[Figure] = []
     for evidence in _evidence(corpus, options, validation, MEASURE if is_validation else THOROUGH):
         if isinstance(evidence, Figure):
@@ -196,12 +196,13 @@ def _evidence(
         yield from check(corpus, options)
 
 
-def _structure(findings: Findings, num_lines: int) -> Iterator[Finding]:
+def _structure(findings: Findings, num_lines: int, *, several: bool) -> Iterator[Finding]:
     """What is wrong with lines, one finding a code."""
     for code, problems in findings.by_code().items():
         first = problems[0]
         count = findings.counts[code]
-        lines = tuple(sorted(findings.lines[code]))
+        # Of several files a line alone names no place; the messages name the file.
+        lines = () if several else tuple(sorted(findings.lines[code]))
         yield Finding(
             code=code,
             title=code.replace("_", " ").replace("json", "JSON").capitalize().replace("Json", "JSON"),

@@ -309,7 +309,7 @@ def _break(
     few = counted(len(places), "answer")
     yield from finding(
         problems,
-        title="White space around answers" if is_space else "Answers in another form",
+        title="White space around answers" if is_space else f"Format: {feature.name.replace('_', ' ')}",
         message=f"Nearly every answer {feature.words} ({share:.1%}); {len(places):,} do not."
         if lacks
         else f"{few} of {len(corpus):,}: the answer {words}.",

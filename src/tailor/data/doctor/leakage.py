@@ -13,6 +13,12 @@ from tailor.data.doctor.options import Options
 from tailor.data.doctor.similar import Columns, comparing_two, matches
 
 _WHY = "Figures on examples that training has seen say nothing about new ones: they come out too good."
+_WHAT = {
+    "overlap": "stand in the training file too",
+    "overlapping_prompt": "ask what the training file asks, with another answer",
+    "respelled_overlap": "ask what the training file asks, but for case, spacing and punctuation",
+    "near_overlap": "nearly ask what training asks",
+}
 _REMEDY = "Remove it from one of the two: figures on seen examples say nothing."
 
 
@@ -21,6 +27,7 @@ def find_leakage(corpus: Corpus, validation: Corpus, options: Options) -> Iterat
     seen = _first_in(corpus.facts.example, validation.facts.example)
     asked = _first_in(corpus.facts.prompt, validation.facts.prompt)
     is_text = corpus.task.kind == "text"
+    spelled = _first_in(corpus.facts.loose, validation.facts.loose)
     exact = np.flatnonzero(seen >= 0)
     same_question = np.flatnonzero((seen < 0) & (asked >= 0)) if not is_text else np.array([], dtype=np.int64)
     yield from _leak(
@@ -30,7 +37,12 @@ def find_leakage(corpus: Corpus, validation: Corpus, options: Options) -> Iterat
         corpus, validation, "overlapping_prompt", "Leaked questions", same_question, asked,
         "the same prompt is also in", 8,
     )  # fmt: skip
-    rest = np.flatnonzero((seen < 0) & (asked < 0))
+    respelled = np.flatnonzero((seen < 0) & (asked < 0) & (spelled >= 0))
+    yield from _leak(
+        corpus, validation, "respelled_overlap", "Leaked but for spelling", respelled, spelled,
+        "the same but for case, spacing and punctuation is in", 6,
+    )  # fmt: skip
+    rest = np.flatnonzero((seen < 0) & (asked < 0) & (spelled < 0))
     alike = comparing_two(
         lambda place: signed_text(corpus, place),
         lambda row: signed_text(validation, int(rest[row])),
@@ -42,7 +54,7 @@ def find_leakage(corpus: Corpus, validation: Corpus, options: Options) -> Iterat
         near[rest[row]] = place
     places = np.flatnonzero(near >= 0)
     yield from _leak(
-        corpus, validation, "near_overlap", "Near leaks", places, near, "nearly the same is asked in", 3
+        corpus, validation, "near_overlap", "Near leaks", places, near, "nearly the same is asked in", 2
     )
 
 
@@ -57,13 +69,11 @@ def _leak(
     badness: float,
 ) -> Iterator[Evidence]:
     pairs = zip(validation.lines(places), corpus.lines(partner[places]), strict=True)
-    what = "nearly ask what training asks" if code == "near_overlap" else "stand in the training file too"
-    if code == "overlapping_prompt":
-        what = "ask what the training file asks, with another answer"
     yield from finding(
         [advice(line, code, f"{said} the training file, line {other}.", _REMEDY) for line, other in pairs],
         title=title,
-        message=f"{counted(len(places), 'example')} of {len(validation):,} in {validation.name} {what}.",
+        message=f"{counted(len(places), 'example')} of {len(validation):,} in {validation.name} "
+        f"{_WHAT[code]}.",
         why=_WHY,
         remedy=_REMEDY,
         total=len(validation),

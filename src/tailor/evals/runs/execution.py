@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -17,11 +18,10 @@ from pydantic import TypeAdapter
 from tailor.errors import StorageFull, TailorError, Unavailable
 from tailor.evals.runs.grading import Criteria
 from tailor.evals.runs.means import MAX_ASKS, Means, Patience
-from tailor.evals.runs.prompting import Sampled
 from tailor.evals.runs.rows import open_rows
-from tailor.evals.runs.sampling import ask_for
+from tailor.evals.runs.sampling import ask_for, merged
 from tailor.protocol.evals import DataSource, JsonlDataSource
-from tailor.store import EvalItem, EvalLease, LeaseLost
+from tailor.store import EvalItem, EvalLease, LeaseLost, Recorded
 
 Result = TypeVar("Result")
 
@@ -29,7 +29,7 @@ LOOK_SECONDS: Final = 1.0
 """How often a run looks whether it is still wanted: as long may a question be asked in vain."""
 _BEATS: Final = 5
 _TOGETHER: Final = 32
-"""Rows graded at once where criteria bring code."""
+"""Rows graded at once where criteria bring code, or where there is nothing to wait for."""
 _SOURCE: Final[TypeAdapter[DataSource]] = TypeAdapter(DataSource)
 
 
@@ -61,6 +61,9 @@ class _Run:
         self._database = database
         self._source = _SOURCE.validate_python(lease.run.data_source)
         self._patience = Patience(max_asks=max_asks)
+        self._unwritten: list[Recorded] = []
+        self._writing = 0
+        self._turn = asyncio.Lock()
         self._criteria = Criteria(
             lease.evaluation.testing_criteria, tenant=lease.tenant, means=means, patience=self._patience
         )
@@ -81,7 +84,7 @@ class _Run:
     async def work(self) -> None:
         """Prepare the rows, then answer and grade them, several at a time."""
         await self.store(self._prepare)
-        together = _TOGETHER if self._criteria.run_code else 1
+        together = _TOGETHER if self._criteria.run_code or self._asks_nobody else 1
         waiting: asyncio.Queue[list[EvalItem] | None] = asyncio.Queue(maxsize=self.max_asks)
         num_workers = 2 if together > 1 else self.max_asks
         async with asyncio.TaskGroup() as group:
@@ -91,6 +94,12 @@ class _Run:
                 await waiting.put(some)
             for _ in range(num_workers):
                 await waiting.put(None)
+
+    @property
+    def _asks_nobody(self) -> bool:
+        """Whether all there is to do is to compare what is there."""
+        source = self._source
+        return self._criteria.is_quick and (isinstance(source, JsonlDataSource) or source.model is None)
 
     async def fail(self, error: BaseException) -> None:
         """End the run for a reason that is its own; raise any other: the next attempt may fare better."""
@@ -115,24 +124,47 @@ class _Run:
 
     async def _do(self, items: list[EvalItem]) -> None:
         """Answer and grade some rows."""
-        source = self._source
-        if not isinstance(source, JsonlDataSource) and source.model is not None:
-            items = list(await asyncio.gather(*(self._answer(item, source) for item in items)))
-        failed = [item for item in items if item.sample is not None and item.sample.get("error")]
-        for item in failed:
-            await self.store(self.lease.graded, item, status="error", results=[], usage={})
-        items = [item for item in items if item not in failed]
-        if not items:
-            return
-        graded = await self._criteria.grade(items)
-        for item, (status, results, usage) in zip(items, graded, strict=True):
-            await self.store(self.lease.graded, item, status=status, results=results, usage=usage)
+        answers = list(await asyncio.gather(*map(self._answer, items)))
+        if not self._criteria.is_quick:
+            # Grading takes its time, or costs something: the answers must not be lost meanwhile.
+            await self._record([answer for answer in answers if answer.sample is not None])
+            answers = [Recorded(item=replace(one.item, sample=_sample(one))) for one in answers]
+        failed = [answer for answer in answers if (_sample(answer) or {}).get("error")]
+        graded = [answer for answer in answers if answer not in failed]
+        await self._record([replace(answer, status="error") for answer in failed])
+        await self._record(await self._grade(graded))
 
-    async def _answer(self, item: EvalItem, source: Sampled) -> EvalItem:
-        if item.sample is not None:
-            return item  # an attempt before us asked, and recorded it
+    async def _answer(self, item: EvalItem) -> Recorded:
+        """The row with its answer, if it needs one and an attempt before us has not asked already."""
+        source = self._source
+        if isinstance(source, JsonlDataSource) or source.model is None or item.sample is not None:
+            return Recorded(item=item)
         sample, usage = await ask_for(item, source, self.lease.tenant, self.means, self._patience)
-        return await self.store(self.lease.answered, item, sample, usage)
+        return Recorded(item=item, sample=sample, usage=usage)
+
+    async def _grade(self, answers: list[Recorded]) -> list[Recorded]:
+        grades = await self._criteria.grade([replace(one.item, sample=_sample(one)) for one in answers])
+        return [
+            replace(answer, status=status, results=results, usage=merged(answer.usage, usage))
+            for answer, (status, results, usage) in zip(answers, grades, strict=True)
+        ]
+
+    async def _record(self, some: list[Recorded]) -> None:
+        """Have it written; what comes together is written together, for a write is what takes time."""
+        if not some:
+            return
+        self._unwritten += some
+        mine = self._writing
+        async with self._turn:
+            if self._writing == mine:  # else somebody has taken ours along
+                taken, self._unwritten = self._unwritten, []
+                self._writing += 1
+                await self.store(self.lease.record, taken)
+
+
+def _sample(one: Recorded) -> dict[str, Any] | None:
+    """The answer to a row, new or from before."""
+    return one.item.sample if one.sample is None else one.sample
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

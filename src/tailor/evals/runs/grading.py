@@ -11,9 +11,9 @@ from pydantic import TypeAdapter
 from tailor.evals.runs.judging import judge
 from tailor.evals.runs.means import Means, Patience
 from tailor.evals.runs.sampling import Usage, answered
-from tailor.grading import Grade, Question, Reply, grade_batch
+from tailor.grading import Grade, Question, Reply, grade_batch, parts_of
 from tailor.protocol.evals import Criterion, MultiCriterion
-from tailor.protocol.graders import MultiGrader, PythonGrader, ScoreModelGrader
+from tailor.protocol.graders import Grader, LabelModelGrader, PythonGrader, ScoreModelGrader
 from tailor.store import EvalItem
 
 JsonObject = dict[str, Any]
@@ -40,14 +40,22 @@ class Criteria:
     @property
     def run_code(self) -> bool:
         """Whether any brings code: starting its sandbox is worth many rows at once."""
-        return any(
-            isinstance(part, PythonGrader)
-            for one in self._criteria
-            for part in (one.graders.values() if isinstance(one, MultiGrader) else (one,))
+        return any(isinstance(part, PythonGrader) for part in self._parts())
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether grading is nothing but comparing: it asks nobody and runs no code."""
+        return not any(
+            isinstance(part, PythonGrader | ScoreModelGrader | LabelModelGrader) for part in self._parts()
         )
+
+    def _parts(self) -> list[Grader]:
+        return [part for one in self._criteria for part in parts_of(one).values()]
 
     async def grade(self, items: Sequence[EvalItem]) -> list[tuple[Status, list[JsonObject], Usage]]:
         """For each row its status, what each criterion says, and what the judges used."""
+        if not items:
+            return []
         answers = [answered(item) for item in items]
         columns = await asyncio.gather(
             *(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+
 from tailor.grading import Question, Reply
 from tailor.protocol import ChatCompletion, ChatMessage, ChatRequest
 

@@ -16,7 +16,7 @@ from tailor.store import Store
 
 Result = TypeVar("Result")
 
-MAX_ASKS: Final = 8
+MAX_ASKS: Final = 16
 """Questions of one run under way at once."""
 MAX_FAILURES: Final = 6
 """In a row, of a model that should be there; one that is busy may say so as often as it likes."""

@@ -45,6 +45,15 @@ def answered(item: EvalItem) -> Answered:
     return Answered(item=item.row["item"], sample=made | {"model": item.sample["model"]})
 
 
+def merged(one: Usage, other: Usage) -> Usage:
+    """Both uses together."""
+    names = ("invocations", "prompt_tokens", "completion_tokens", "cached_tokens")
+    return {
+        model: {name: one.get(model, {}).get(name, 0) + other.get(model, {}).get(name, 0) for name in names}
+        for model in {**one, **other}
+    }
+
+
 def usage_of(completion: ChatCompletion) -> Usage:
     """What one answer used, as a tally counts it."""
     usage = completion.usage

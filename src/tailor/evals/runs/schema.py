@@ -53,7 +53,7 @@ def check_schema(schema: JsonObject) -> None:
     """Refuse a schema whose known parts are of the wrong kind."""
     try:
         _Check(schema).run({}, schema, "item", 0)
-    except _Malformed as error:
+    except (_Malformed, _TooMuch) as error:
         raise InvalidRequest(
             f"item_schema is no JSON schema: {error}.",
             param="data_source_config.item_schema",
