@@ -9,6 +9,7 @@ import pytest
 
 from tailor.errors import InvalidRequest, NotFound
 from tailor.store import EvalRun, LeaseLost, ModelUse, Recorded, RunSpec, Store
+from tailor.store.eval_queue import MAX_ATTEMPTS
 
 CHECK = {"type": "string_check", "name": "n", "input": "a", "reference": "b", "operation": "eq"}
 ROW = {"item": {"a": 1}}
@@ -88,7 +89,7 @@ def test_rows_that_were_half_entered_are_entered_anew(any_store: Store) -> None:
 
 def test_a_run_that_brings_the_server_down_again_and_again_fails(any_store: Store) -> None:
     run = add_run(any_store)
-    for _ in range(3):
+    for _ in range(MAX_ATTEMPTS):
         lease = any_store.eval_queue.claim("one")
         assert lease is not None
         lease.close()

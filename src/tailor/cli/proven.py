@@ -86,9 +86,9 @@ def _show_item(view: View, item: ProofItem) -> None:
     view.say(
         f"  {item.outcome} (line {item.line}): {shortened(printable(item.prompt), most=90)}", style=style
     )
-    answers = {"base": item.base_answer, "tuned": item.version_answer}
-    if item.base_reward is None:  # with a grader there is no one wanted answer
-        answers = {"wanted": item.expected} | answers
+    answers = {"wanted": item.expected, "base": item.base_answer, "tuned": item.version_answer}
+    if item.base_reward is not None:  # a grader knows no one wanted answer
+        del answers["wanted"]
     view.say("    " + "  ".join(f"{name} {_quoted(answer)}" for name, answer in answers.items()))
 
 

@@ -17,6 +17,7 @@ from tailor.models import Quantization, SavedAdapter
 
 FinishReason = Literal["stop", "length"]
 
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelKey:
     """Which weights answer: digests, never names."""

@@ -24,7 +24,8 @@ from tailor.store.reaper import SILENCE_SECONDS, lock_path
 from tailor.store.records import JsonObject
 from tailor.store.tables import ACROSS_TENANTS, eval_items, eval_runs
 
-MAX_ATTEMPTS = 3
+MAX_ATTEMPTS = 5
+"""More than jobs have: a run brings no heavy work of its own, so it is rarely what stopped the server."""
 _INSERT_ROWS = 500
 _WAITING = (eval_runs.c.status.in_(("queued", "in_progress")), eval_runs.c.owner.is_(None))
 

@@ -20,7 +20,7 @@ RATE_FACTORS: Mapping[AdapterKind, float] = {
     "bottleneck": 5.0,
     "prefix": 500.0,
 }
-"""How much faster than all weights the few of an adapter may move (measured on the embedded base, docs/log.md)."""
+"""How much faster than all weights the few of an adapter may move; measured, see docs/log.md."""
 
 _NUMBERS = sorted({name for names in ADAPTER_NUMBERS.values() for name in names})
 _RSLORA_ALPHA = 8.0

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from tailor.cli.view import View
+    from tailor.data import DataReport
     from tailor.data.doctor import Corpus, Diagnosis, Finding, Options
     from tailor.data.doctor.findings import Sample
     from tailor.data.doctor.task import Goal as GoalName
@@ -134,21 +135,17 @@ def show(view: View, diagnosis: Diagnosis, *, source: Source | None = None, ever
             style="dim",
         )
         _show_figures(view, diagnosis)
-    if not report.ok:
-        from tailor.cli.check import show_problems
-
-        told = report.blocking if every else report.blocking[:_BLOCKING_ON_A_SCREEN]
-        show_problems(view, told)
-        if report.num_blocking > len(told):
-            view.say(f"  and {report.num_blocking - len(told):,} more that block (--all)", style="dim")
+    findings = diagnosis.findings
+    if not report.ok and _show_blocking(view, report, every=every):
+        findings = tuple(finding for finding in findings if finding.severity != "blocking")
     shown = [
         finding
-        for place, finding in enumerate(diagnosis.findings)
+        for place, finding in enumerate(findings)
         if every or finding.severity == "blocking" or place < _ON_A_SCREEN
     ]
     if shown:
         view.people.print(_table(shown, diagnosis.samples, every=every))
-    hidden = diagnosis.findings[len(shown) :]
+    hidden = findings[len(shown) :]
     if hidden:
         names = ", ".join(f"{finding.title.lower()} {finding.num_problems:,}" for finding in hidden)
         view.say(f"  and of less weight: {names} (--all)", style="dim")
@@ -174,6 +171,18 @@ def _diagnose(view: View, source: Source, held_out: Source | None, go_by: Option
             source.rows(), name=source.name, form=source.form, options=go_by, validation=validation
         )
     return (whole, *beside)
+
+
+def _show_blocking(view: View, report: DataReport, *, every: bool) -> bool:
+    """The problems that block, line by line; whether they were all told."""
+    from tailor.cli.check import show_problems
+
+    told = report.blocking if every else report.blocking[:_BLOCKING_ON_A_SCREEN]
+    show_problems(view, told)
+    rest = report.num_blocking - len(told)
+    if rest:
+        view.say(f"  and {rest:,} more that block; by kind:", style="dim")
+    return not rest
 
 
 def _show_figures(view: View, diagnosis: Diagnosis) -> None:

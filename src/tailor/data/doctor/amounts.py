@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from tailor.data.doctor.corpus import Corpus
-from tailor.data.doctor.findings import Evidence, Figure, advice, finding
+from tailor.data.doctor.findings import Evidence, Figure, advice, counted, finding
 from tailor.data.doctor.options import Options
 from tailor.data.doctor.task import Goal
 
@@ -54,15 +54,13 @@ def find_too_few(corpus: Corpus, options: Options) -> Iterator[Evidence]:
     if count >= amount.recommended:
         return
     if count < _PROMPT_INSTEAD:
-        said = (
-            f"{count:,} different examples: under {_PROMPT_INSTEAD} a prompt with a few of them does better."
-        )
+        said = f"{counted(count, 'different example')}: under {_PROMPT_INSTEAD} a prompt with a few of them does better."
         remedy = "Put your best examples into the prompt, and collect more before you train."
     elif count < amount.minimum:
-        said = f"{count:,} different examples are under the {amount.minimum:,} it takes to {amount.words}."
+        said = f"{counted(count, 'different example')} are under the {amount.minimum:,} it takes to {amount.words}."
         remedy = f"Collect {amount.recommended:,} or more; expect overfitting or no effect before."
     else:
-        said = f"{count:,} different examples may do to {amount.words}; {amount.recommended:,} do it well."
+        said = f"{counted(count, 'different example')} may do to {amount.words}; {amount.recommended:,} do it well."
         remedy = "Look at the learning curve before you collect more."
     yield from finding(
         [advice(None, "few_examples", said, remedy)],

@@ -24,7 +24,7 @@ from tailor.data.doctor.leakage import find_leakage
 from tailor.data.doctor.lengths import find_long, find_short, tokens_of
 from tailor.data.doctor.options import Options
 from tailor.data.doctor.pairs import find_pair_habits
-from tailor.data.doctor.personal import find_names, find_personal_data
+from tailor.data.doctor.personal import find_names, find_personal_data, find_places
 from tailor.data.doctor.prompts import find_system_prompts, find_without_question
 from tailor.data.doctor.refusals import find_hedges, find_refusals
 from tailor.data.doctor.tools import find_tool_flaws
@@ -60,6 +60,7 @@ THOROUGH: Final[tuple[Check, ...]] = (
     find_near_duplicates,
     find_hedges,
     find_names,
+    find_places,
     find_languages,
     find_pair_habits,
     find_suspicious_labels,

@@ -76,6 +76,7 @@ _FIXES: Final = {
     "format_fence": "--normalise",
     "format_quotes": "--normalise",
     "personal_data": "--redact all",
+    "personal_places": "--redact address",
     "personal_names": "--redact name",
     "secret": "--redact secret",
 }

@@ -181,7 +181,8 @@ def _phones(text: str) -> Iterator[Place]:
 
 def _looks_like_telephone(written: str, digits: str, before: str) -> bool:
     """Telephone numbers are written in groups; plain digits are more often orders or invoices."""
-    if _NOT_A_PHONE.match(written) or before.endswith(("<", "=", "*", "/")):
+    # 555-0100 to 555-0199 belong to films and examples.
+    if _NOT_A_PHONE.match(written) or digits[-7:-2] == "55501" or before.endswith(("<", "=", "*", "/")):
         return False
     groups = [len(group) for group in re.findall(r"\d+", written)]
     is_grouped = len(digits) >= 9 and len(groups) >= 3 and max(groups) <= 5 and min(groups[1:]) >= 2
@@ -297,26 +298,46 @@ def kinds_of(text: str) -> int:
 
 def find_personal_data(corpus: Corpus, options: Options) -> Iterator[Evidence]:
     """Addresses, numbers and keys, which a tuned model may repeat: counted, not judged."""
-    for code, title, kinds, why, badness in _GROUPS:
-        problems, every = [], set[int]()
-        for kind in kinds:
-            places = np.flatnonzero(corpus.facts.personal & (1 << _PLACES[kind]))
-            if len(places):
-                lines = corpus.lines(places)
-                every.update(lines)
-                holds = "example holds" if len(lines) == 1 else "examples hold"
-                said = f"{len(lines):,} {holds} {NOUNS[kind]} ({lines_in_words(lines)})."
-                problems.append(advice(None, code, said, _REMEDY))
-        yield from finding(
-            problems,
-            title=title,
-            message=" ".join(problem.message.rsplit(" (", 1)[0] + "." for problem in problems),
-            why=why,
-            remedy=_REMEDY,
-            total=len(corpus),
-            lines=every,
-            badness=badness,
-        )
+    yield from _kinds_in(
+        corpus,
+        "secret",
+        "Keys and passwords",
+        ("secret",),
+        "Whoever asks the tuned model the right question gets them; and they are in every copy of this file.",
+        30,
+    )
+    kinds: tuple[Kind, ...] = ("card", "iban", "email", "phone", "ssn")
+    yield from _kinds_in(corpus, "personal_data", "Personal data", kinds, _REPEATED, 5)
+
+
+def find_places(corpus: Corpus, options: Options) -> Iterator[Evidence]:
+    """Where people live, when they were born, what they connect from."""
+    kinds: tuple[Kind, ...] = ("address", "birth_date", "ip")
+    yield from _kinds_in(corpus, "personal_places", "Addresses and birth dates", kinds, _REPEATED, 3)
+
+
+def _kinds_in(
+    corpus: Corpus, code: str, title: str, kinds: tuple[Kind, ...], why: str, badness: float
+) -> Iterator[Evidence]:
+    problems, every = [], set[int]()
+    for kind in kinds:
+        places = np.flatnonzero(corpus.facts.personal & (1 << _PLACES[kind]))
+        if len(places):
+            lines = corpus.lines(places)
+            every.update(lines)
+            holds = "example holds" if len(lines) == 1 else "examples hold"
+            said = f"{len(lines):,} {holds} {NOUNS[kind]} ({lines_in_words(lines)})."
+            problems.append(advice(None, code, said, _REMEDY))
+    yield from finding(
+        problems,
+        title=title,
+        message=" ".join(problem.message.rsplit(" (", 1)[0] + "." for problem in problems),
+        why=why,
+        remedy=_REMEDY,
+        total=len(corpus),
+        lines=every,
+        badness=badness,
+    )
 
 
 def find_names(corpus: Corpus, options: Options) -> Iterator[Evidence]:
@@ -340,19 +361,4 @@ def find_names(corpus: Corpus, options: Options) -> Iterator[Evidence]:
 
 _PLACES: Final = {kind: place for place, kind in enumerate(NOUNS)}
 _REMEDY: Final = "Replace them by made-up ones unless the model must know them."
-_GROUPS: Final[tuple[tuple[str, str, tuple[Kind, ...], str, float], ...]] = (
-    (
-        "secret",
-        "Keys and passwords",
-        ("secret",),
-        "Whoever asks the tuned model the right question gets them; and they are in every copy of this file.",
-        30,
-    ),
-    (
-        "personal_data",
-        "Personal data",
-        ("card", "iban", "email", "phone", "ssn", "ip", "address", "birth_date"),
-        "A tuned model can repeat what it saw, to people who should not see it.",
-        5,
-    ),
-)
+_REPEATED: Final = "A tuned model can repeat what it saw, to people who should not see it."
