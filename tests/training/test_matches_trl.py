@@ -45,7 +45,7 @@ def examples_of(lengths: list[int], *, seed: int = 1) -> list[TokenizedExample]:
 def trl_loss_and_gradients(
     model: Any, examples: list[TokenizedExample], *, is_packed: bool, output: Path
 ) -> tuple[float, dict[str, torch.Tensor]]:
-    from datasets import Dataset  # type: ignore[import-untyped]
+    from datasets import Dataset
     from transformers import AutoTokenizer
     from trl import SFTConfig, SFTTrainer
 

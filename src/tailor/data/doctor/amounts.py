@@ -53,14 +53,15 @@ def find_too_few(corpus: Corpus, options: Options) -> Iterator[Evidence]:
     )  # fmt: skip
     if count >= amount.recommended:
         return
+    have = counted(count, "different example")
     if count < _PROMPT_INSTEAD:
-        said = f"{counted(count, 'different example')}: under {_PROMPT_INSTEAD} a prompt with a few of them does better."
+        said = f"{have}: under {_PROMPT_INSTEAD} a prompt with a few of them does better."
         remedy = "Put your best examples into the prompt, and collect more before you train."
     elif count < amount.minimum:
-        said = f"{counted(count, 'different example')} are under the {amount.minimum:,} it takes to {amount.words}."
+        said = f"{have} are under the {amount.minimum:,} it takes to {amount.words}."
         remedy = f"Collect {amount.recommended:,} or more; expect overfitting or no effect before."
     else:
-        said = f"{counted(count, 'different example')} may do to {amount.words}; {amount.recommended:,} do it well."
+        said = f"{have} may do to {amount.words}; {amount.recommended:,} do it well."
         remedy = "Look at the learning curve before you collect more."
     yield from finding(
         [advice(None, "few_examples", said, remedy)],
