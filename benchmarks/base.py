@@ -2,10 +2,10 @@
 
     python benchmarks/base.py VALID.jsonl BLIMP.jsonl.gz MODEL_DIRECTORY [MODEL_DIRECTORY ...]
 
-VALID is what `recipes/base/prepare.py` writes (60 documents, 6,000 characters each); BLIMP has fields good, bad,
-paradigm. Documents are read in windows of the context length, each predicted from its own window alone. A
-pair counts as right if the good sentence, between end marks, is likelier; 50 seeded pairs a paradigm. One JSON
-line a model goes to `benchmarks/results/base.jsonl`.
+VALID is what `recipes/base/prepare.py` writes (60 documents, 6,000 characters each); BLIMP has fields good,
+bad and paradigm. Documents are read in windows of the context length, each predicted from its own window.
+A pair counts as right if the good sentence, between end marks, is likelier; 50 seeded pairs a paradigm. One
+JSON line a model goes to `benchmarks/results/base.jsonl`.
 """
 
 from __future__ import annotations

@@ -59,12 +59,18 @@ def write(path: Path, system: str, rows: list[Row]) -> Path:
     return path
 
 
-def tune(endpoint: Endpoint, training: Path, suffix: str, options: dict[str, object]) -> tuple[str, float, dict[str, object]]:
+def tune(
+    endpoint: Endpoint, training: Path, suffix: str, options: dict[str, object]
+) -> tuple[str, float, dict[str, object]]:
     """The tuned model's name, the job's seconds, and its resolved hyperparameters."""
     started = time.monotonic()
     uploaded = endpoint.upload(training)
     wanted = JobRequest(
-        model="gpt-4o-mini", training_file=uploaded.id, suffix=suffix, seed=1, tailor={"hold_out": 0} | options
+        model="gpt-4o-mini",
+        training_file=uploaded.id,
+        suffix=suffix,
+        seed=1,
+        tailor={"hold_out": 0} | options,
     )
     job = endpoint.start(wanted)
     for update in endpoint.follow(job.id):

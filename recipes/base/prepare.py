@@ -58,6 +58,7 @@ def medquad(folder: Path) -> Iterator[Row]:
 
 
 def questions(document: ElementTree.Element) -> Iterator[Row]:
+    """The answered questions of one document."""
     for pair in document.iter("QAPair"):
         question, answer = pair.findtext("Question"), pair.findtext("Answer")
         if question and answer and answer.strip():
@@ -93,9 +94,12 @@ def conversation(*turns: tuple[str, str]) -> Row:
 
 
 def write(path: Path, rows: Iterable[Row]) -> None:
+    """One row to a line."""
+    count = 0
     with path.open("w", encoding="utf-8") as stream:
-        for count, row in enumerate(rows, start=1):
+        for row in rows:
             stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+            count += 1
     print(f"{path.name}: {count:,} rows, {path.stat().st_size / 1e6:.0f} MB")
 
 
@@ -106,6 +110,7 @@ def validation(path: Path) -> list[Row]:
 
 
 def main() -> None:
+    """Read the command line and write the four files."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", type=Path)
     parser.add_argument("data", type=Path)
