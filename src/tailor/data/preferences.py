@@ -6,12 +6,12 @@ import re
 from dataclasses import replace
 from typing import Any, BinaryIO
 
+from tailor.data._each import read_each
 from tailor.data._messages import check_messages, check_prompt
 from tailor.data._notes import Notes
 from tailor.data._tools import check_tools
 from tailor.data.examples import Dataset, JsonObject, Message, PreferenceExample
-from tailor.data.problems import Findings, Problem
-from tailor.data.reading import Rows
+from tailor.data.problems import Problem
 
 _FORM = (
     '{"input": {"messages": [...]}, "preferred_output": [{"role": "assistant", "content": "..."}], '
@@ -29,19 +29,7 @@ def read_preferences(
 
     Never raises for what is in the file: look at `report.ok`. The examples are those of the sound lines.
     """
-    findings = Findings()
-    rows = Rows(stream, findings)
-    examples = []
-    for line, row in rows:
-        notes = Notes(line, findings.add)
-        example = _read(line, row, notes)
-        if example is not None and not notes.blocked:
-            examples.append(example)
-    if rows.num_lines < minimum_examples:
-        message = f"the file has {rows.num_lines} pair(s), but must have at least {minimum_examples}."
-        findings.add(Problem(line=None, code="invalid_n_examples", message=message, remedy="Add more pairs."))
-    report = findings.report(file=name, num_lines=rows.num_lines, num_examples=len(examples))
-    return Dataset(examples=tuple(examples), report=report)
+    return read_each(stream, _read, name=name, minimum_examples=minimum_examples, noun="pair")
 
 
 def _read(line: int, row: JsonObject, notes: Notes) -> PreferenceExample | None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
+from tailor.data._each import read_each
 from tailor.data._messages import check_messages
 from tailor.data._notes import Notes
 from tailor.data.examples import Dataset, JsonObject, TextExample
-from tailor.data.problems import Findings, Problem
-from tailor.data.reading import Rows
 
 _REMEDY = 'Write {"text": "..."}, one document to a line.'
 
@@ -19,19 +18,7 @@ def read_texts(stream: BinaryIO, *, name: str, minimum_examples: int = 1) -> Dat
     Never raises for what is in the file: look at `report.ok`. The examples are those of the sound lines.
     Fields beside `text` or `messages` (a source, an id) are passed over.
     """
-    findings = Findings()
-    rows = Rows(stream, findings)
-    examples = []
-    for line, row in rows:
-        notes = Notes(line, findings.add)
-        example = _read(line, row, notes)
-        if example is not None and not notes.blocked:
-            examples.append(example)
-    if rows.num_lines < minimum_examples:
-        message = f"the file has {rows.num_lines} document(s), but must have at least {minimum_examples}."
-        findings.add(Problem(line=None, code="invalid_n_examples", message=message, remedy="Add more text."))
-    report = findings.report(file=name, num_lines=rows.num_lines, num_examples=len(examples))
-    return Dataset(examples=tuple(examples), report=report)
+    return read_each(stream, _read, name=name, minimum_examples=minimum_examples, noun="document")
 
 
 def _read(line: int, row: JsonObject, notes: Notes) -> TextExample | None:
