@@ -102,6 +102,8 @@ def test_the_openapi_document_knows_every_route_and_its_errors(http: httpx2.Clie
         schema = operation["responses"]["4XX"]["content"]["application/json"]["schema"]
         assert schema == {"$ref": "#/components/schemas/ErrorEnvelope"}
         # A report's address holds a token for that one page, so a browser may open it without a key.
-        by_address = [{"key": []}, {}] if path.endswith("/report") and "/evals/" in path else [{"key": []}]
+        by_address: list[dict[str, list[str]]] = (
+            [{"key": []}, {}] if path.endswith("/report") and "/evals/" in path else [{"key": []}]
+        )
         assert operation.get("security", document["security"]) == ([] if "z" in path[-5:] else by_address)
     assert "HTTPValidationError" not in document["components"]["schemas"]
