@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import httpx2
@@ -184,7 +185,8 @@ def test_a_grader_that_cannot_grade_is_refused_by_field(
     [
         ("def grade(:", "line 1"),
         ("x = 1", "defines no function grade"),
-        ("import torch", "No module named 'torch'"),
+        # Without namespaces (or with a library folder below /tmp) torch is seen and may not be read.
+        ("import torch", "No module named 'torch'|Permission denied"),
     ],
 )
 def test_code_that_does_not_load_is_refused(
@@ -195,6 +197,6 @@ def test_code_that_does_not_load_is_refused(
     error = answer.json()["error"]
     if can_shut_in:
         assert (error["param"], error["code"]) == ("grader.source", "invalid_grader")
-        assert told in error["message"]
+        assert re.search(told, error["message"])
     else:
         assert error["code"] == "python_graders_unavailable"
