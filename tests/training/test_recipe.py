@@ -8,7 +8,7 @@ import pytest
 from tailor.errors import InvalidRequest
 from tailor.models import embedded_directory, inspect
 from tailor.training import DatasetFacts, Recipe, Wanted
-from tailor.training.recipe import auto_batch_size, auto_epochs, auto_learning_rate
+from tailor.training.rules import auto_batch_size, auto_epochs, auto_learning_rate
 
 BIG = 1_000_000_000
 
