@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -12,30 +12,34 @@ if TYPE_CHECKING:
 
     from tailor.cli.view import View
     from tailor.data import DataReport, Dataset, Problem
+    from tailor.data.methods import Part
 
 
-def read_reports(file: Path, validation: Path | None) -> list[DataReport]:
+def read_reports(file: Path, validation: Path | None, method: str) -> list[DataReport]:
     """The report of the training file, then that of the validation file if there is one."""
     from tailor.data import overlap
 
-    train = read(file, minimum_examples=10)
+    train = read(file, method, "training_file")
     if validation is None:
         return [train.report]
-    held_out = read(validation, minimum_examples=1)
+    held_out = read(validation, method, "validation_file")
     return [train.report, held_out.report.including(overlap(train, held_out))]
 
 
-def read(file: Path, *, minimum_examples: int) -> Dataset:
-    """A file of conversations, checked.
+def read(file: Path, method: str, part: Part) -> Dataset[Any]:
+    """A file for a training method, checked.
 
     Raises:
-        InvalidRequest: There is no such file, or it cannot be read.
+        InvalidRequest: There is no such file or method, or the file cannot be read.
     """
     from tailor.cli.files import opened
-    from tailor.data import read_supervised
+    from tailor.data import METHODS, read_for
+    from tailor.errors import InvalidRequest
 
+    if method not in METHODS:
+        raise InvalidRequest(f"There is no method {method!r}.", remedy=f"There are: {', '.join(METHODS)}.")
     with opened(file) as stream:
-        return read_supervised(stream, name=file.name, minimum_examples=minimum_examples)
+        return read_for(method, stream, name=file.name, part=part)
 
 
 def show_report(view: View, report: DataReport, *, most_advice: int = 100) -> None:

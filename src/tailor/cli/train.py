@@ -25,7 +25,9 @@ _QUESTION = ({"role": "user", "content": "..."},)
 
 
 def train(
-    file: Annotated[Path, typer.Argument(help="A training file (JSONL with `messages`).", metavar="FILE")],
+    file: Annotated[
+        Path, typer.Argument(help="A training file (JSONL, as the method wants it).", metavar="FILE")
+    ],
     validation: Annotated[
         Path | None,
         typer.Option("--validation", metavar="FILE", help="Held-out items for the proof. (default: a split)"),
@@ -36,6 +38,14 @@ def train(
     ] = None,
     suffix: Annotated[
         str | None, typer.Option("--suffix", metavar="WORD", help="A word in the tuned model's name.")
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option("--method", metavar="NAME", help="supervised, dpo (pairs), reinforcement or text."),
+    ] = "supervised",
+    grader: Annotated[
+        Path | None,
+        typer.Option("--grader", metavar="FILE", help="For reinforcement: what gives the reward, as JSON."),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option("--epochs", metavar="N", min=1, max=50, help="Passes over it.")
@@ -95,6 +105,8 @@ def train(
         validation=validation,
         model=model,
         suffix=suffix,
+        method=method,
+        grader=grader,
         epochs=epochs,
         batch_size=batch_size,
         learning_rate_multiplier=learning_rate_multiplier,
@@ -123,7 +135,9 @@ def check_first(view: View, wish: Wish) -> None:
     """Show what the files hold; end here, with exit code 1, when they cannot be trained on."""
     from tailor.cli.check import read_reports, show_report
 
-    reports = read_reports(wish.file, wish.validation)
+    # A contradiction among the options is said before anything is read or sent.
+    wish.request(model=wish.model or "the default", training_file="-", validation_file=None)
+    reports = read_reports(wish.file, wish.validation, wish.method)
     for report in reports:
         show_report(view, report, most_advice=_MOST_ADVICE)
     if not all(report.ok for report in reports):

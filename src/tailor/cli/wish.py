@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,10 @@ class Wish:
     model: str | None = None
     """None: the server's default base."""
     suffix: str | None = None
+    method: str = "supervised"
+    """What is learned, and from which kind of file: one of `data.METHODS`."""
+    grader: Path | None = None
+    """For the method reinforcement: a JSON file with the grader."""
     epochs: int | None = None
     batch_size: int | None = None
     learning_rate_multiplier: float | None = None
@@ -58,10 +63,28 @@ class Wish:
                 "suffix": self.suffix,
                 "seed": self.seed,
                 "metadata": {"name": self.name} if self.name else None,
-                "method": {"type": "supervised", "supervised": {"hyperparameters": given}},
+                "method": {"type": self.method, self.method: {"hyperparameters": given} | self._grader()},
                 "tailor": self._ours() or None,
             }
         )
+
+    def _grader(self) -> dict[str, Any]:
+        from tailor.cli.files import opened
+        from tailor.errors import InvalidRequest
+
+        if (self.grader is None) == (self.method == "reinforcement"):
+            raise InvalidRequest(
+                "A grader gives the reward of reinforcement, and of nothing else.",
+                param="--grader",
+                remedy="Give --method reinforcement and --grader FILE together (docs/graders.md).",
+            )
+        if self.grader is None:
+            return {}
+        with opened(self.grader) as stream:
+            try:
+                return {"grader": json.load(stream)}
+            except ValueError as error:
+                raise InvalidRequest(f"{self.grader} is not JSON: {error}.", param="--grader") from error
 
     def _ours(self) -> dict[str, Any]:
         ours: dict[str, Any] = {"adapter": adapter} if (adapter := self._adapter()) else {}

@@ -13,6 +13,7 @@ from tailor.data.examples import (
     canonical_json,
     write_jsonl,
 )
+from tailor.data.methods import METHODS, read_for
 from tailor.data.preferences import read_preferences
 from tailor.data.problems import DataReport, Problem
 from tailor.data.reading import check_syntax
@@ -22,6 +23,7 @@ from tailor.data.supervised import read_supervised
 from tailor.data.texts import read_texts
 
 __all__ = [
+    "METHODS",
     "Case",
     "Cases",
     "DataReport",
@@ -39,6 +41,7 @@ __all__ = [
     "hold_out",
     "overlap",
     "read_cases",
+    "read_for",
     "read_preferences",
     "read_reinforcement",
     "read_supervised",

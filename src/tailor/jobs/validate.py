@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any, BinaryIO, Literal, cast
 
-from tailor.data import (
-    DataReport,
-    Dataset,
-    overlap,
-    read_preferences,
-    read_reinforcement,
-    read_supervised,
-    read_texts,
-)
+from tailor.data import DataReport, Dataset, overlap, read_for
 from tailor.jobs.attempt import Attempt, Refused
 from tailor.jobs.graders import grader_of, missing_fields
 from tailor.store import Job, reach
 
 TICK_EVERY_LINES = 1_000
-MINIMUM_EXAMPLES = 10
 _ADVICE_IN_MESSAGE = 10
 
 
@@ -50,14 +41,6 @@ def method_of(job: Job) -> str:
     return str(job.method.get("type", "supervised"))
 
 
-_READERS: Mapping[str, Callable[..., Dataset[Any]]] = {
-    "supervised": read_supervised,
-    "dpo": read_preferences,
-    "text": read_texts,
-    "reinforcement": read_reinforcement,
-}
-
-
 def read_checked(
     stream: BinaryIO,
     job: Job,
@@ -71,10 +54,8 @@ def read_checked(
     """
     name = str(job.training_file if param == "training_file" else job.validation_file)
     method = method_of(job)
-    minimum = MINIMUM_EXAMPLES if param == "training_file" and method != "text" else 1
-    read = _READERS[method]
     with stream:
-        dataset = read(_watched(stream, tick), name=name, minimum_examples=minimum)
+        dataset = read_for(method, _watched(stream, tick), name=name, part=param)
     if method == "reinforcement":
         missing = missing_fields(grader_of(job), dataset.examples)
         dataset = replace(dataset, report=dataset.report.including(missing))

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import Header
 
+from tailor.data import METHODS
 from tailor.errors import InvalidRequest, NotFound
 from tailor.jobs import JobOptions, check_method, python_sources
 from tailor.protocol import (
@@ -25,9 +26,6 @@ from tailor.server.translate import checkpoint_object, event_object, job_object,
 from tailor.store import Job, JobSpec, Level
 
 router = new_router("fine_tuning", "/v1/fine_tuning/jobs")
-
-METHODS = ("supervised", "dpo", "reinforcement", "text")
-"""Training methods that a worker knows."""
 
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255)]
 
