@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from rich.text import Text
 
 from tailor.cli.figures import count, duration, p_value, printable, shortened, size, sparkline
+from tailor.cli.view import View
 from tailor.cli.watch import Course
 from tailor.client import Update
 from tailor.protocol import EventObject, JobObject
@@ -68,3 +70,12 @@ def test_no_time_is_promised_outside_training() -> None:
     course.take(update(100, phase="evaluating"), now=6.0)
     assert course.phase() == "comparing with the base"
     assert course.seconds_left(now=6.0) is None
+
+
+def test_a_models_name_is_never_read_as_an_emoji(capsys: pytest.CaptureFixture[str]) -> None:
+    view = View.open()
+    view.say("ft:tailor-mini-1:local:x:abc")
+    view.people.print(Text("ft:base:local:smile:abc"))
+    view.people.print("ft:base:local:+1:abc")
+    said = capsys.readouterr().out
+    assert said.split() == ["ft:tailor-mini-1:local:x:abc", "ft:base:local:smile:abc", "ft:base:local:+1:abc"]

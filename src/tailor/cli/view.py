@@ -50,4 +50,5 @@ def _console(*, to_stderr: bool) -> Console:
     stream = sys.stderr if to_stderr else sys.stdout
     # Off a terminal there is no width to fit: lines for logs and files, not for 80 columns.
     width = None if stream.isatty() else _WIDTH_OFF_TERMINAL
-    return Console(stderr=to_stderr, width=width, highlight=False)
+    # Model names hold what would be read as emoji: `ft:base:local:x:...`.
+    return Console(stderr=to_stderr, width=width, highlight=False, emoji=False)
