@@ -76,6 +76,9 @@ def test_a_plan_becomes_a_base_and_running_it_again_changes_nothing(plan: Path) 
         ('name = "x"\n[[stages]]\nname="a"\nfiles=[]\n', "where the base starts from"),
         ("name = \n", "not a TOML file"),
         (PLAN.replace("seed = 3", "sed = 3"), "sed"),
+        (PLAN.replace('["train.jsonl"]\ntailor', '["gone.jsonl"]\ntailor'), "There is no file"),
+        (PLAN.replace('"linear"', '"slow"'), "schedule is 'slow'"),
+        ('name = "x"\n[start]\nbase = "nowhere"\n[[stages]]\nname="a"\nfiles=[]\n', "There is no base in"),
     ],
 )
 def test_a_wrong_plan_is_one_sentence(plan: Path, wrong: str, says: str) -> None:

@@ -71,6 +71,7 @@ def _stages(file: PlanFile) -> Iterator[Stage]:
 
 def _start(file: PlanFile, output: Path, view: View) -> Path:
     """The model before its first step; made once."""
+    from tailor.errors import InvalidRequest
     from tailor.models.creation import BaseShape, create_base, grow_base, train_tokenizer
 
     plan, start = file.plan, output / "start"
@@ -78,6 +79,12 @@ def _start(file: PlanFile, output: Path, view: View) -> Path:
         return start
     if plan.start is not None:
         source = file.folder / plan.start.base
+        if not source.is_dir():
+            raise InvalidRequest(
+                f"There is no base in {source}.",
+                param="start.base",
+                remedy="Name its directory, relative to the plan.",
+            )
         if plan.start.num_layers is None:
             return source
         grow_base(source, start, num_layers=plan.start.num_layers)

@@ -49,26 +49,33 @@ def pretrain(start: Path, stages: tuple[Stage, ...], work: Path) -> Iterator[tup
     """Train the stages that are not done yet, from the newest save; the model ends in `final_model`.
 
     Raises:
-        InvalidRequest: a file is not good; all its problems are named.
+        InvalidRequest: an option of any stage or a file is not good; all problems of the file are named.
     """
     directory = start
+    missing = [stage for stage in stages if not _done(stage, work).is_dir()]
+    for stage in missing:
+        _wanted(stage)  # hours of one stage must not end at a slip in the next
+        _require(*stage.files, *([stage.validation] if stage.validation else []))
     for stage in stages:
-        done = work / stage.name / _MODEL
-        if not done.is_dir():
+        if stage in missing:
             for update in _run(directory, stage, work / stage.name):
                 yield stage, update
-        directory = done
+        directory = _done(stage, work)
 
 
 def final_model(stages: tuple[Stage, ...], work: Path) -> Path:
     """Where the finished base lies."""
-    return work / stages[-1].name / _MODEL
+    return _done(stages[-1], work)
+
+
+def _done(stage: Stage, work: Path) -> Path:
+    return work / stage.name / _MODEL
 
 
 def _run(base: Path, stage: Stage, work: Path) -> Iterator[Update]:
     work.mkdir(parents=True, exist_ok=True)
     template, facts = load_template(base), inspect(base)
-    wanted = Wanted.parse(stage.hyperparameters, {"adapter": {"type": "full"}} | stage.options)
+    wanted = _wanted(stage)
     limit = min(wanted.max_context_tokens or facts.context_length, facts.context_length)
     dataset = _read(stage.files)
     tokenized = tokenize_texts(dataset.examples, template, max_tokens=limit)
@@ -92,6 +99,20 @@ def _run(base: Path, stage: Stage, work: Path) -> Iterator[Update]:
     files = {path.name: path for path in sorted(draft.iterdir()) if path.name != MANIFEST}
     write_directory(work, _MODEL, files, {})
     shutil.rmtree(draft)
+
+
+def _wanted(stage: Stage) -> Wanted:
+    return Wanted.parse(stage.hyperparameters, {"adapter": {"type": "full"}} | stage.options)
+
+
+def _require(*files: Path) -> None:
+    for path in files:
+        if not path.is_file():
+            raise InvalidRequest(
+                f"There is no file {path}.",
+                param="stages.files",
+                remedy="Check its name, and the folder given by --data.",
+            )
 
 
 def _read(files: tuple[Path, ...]) -> Dataset[TextExample]:
