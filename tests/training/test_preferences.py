@@ -204,6 +204,21 @@ def test_loss_and_gradients_equal_trl(base: Path, kind: str, tmp_path: Path) -> 
         torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-5 * scale, msg=name)
 
 
+def test_a_pair_without_a_measured_reference_is_an_error_not_a_zero(base: Path) -> None:
+    pairs = pairs_of(4)
+    learner = learner_of(base, pairs[:2])
+    with pytest.raises(KeyError):
+        learner.forward_backward(pairs, step=0)
+
+
+def test_measuring_the_reference_can_be_stopped(base: Path) -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Learner.open(base, recipe(method="dpo")).measure_reference(pairs_of(4), tick=stop)
+
+
 def test_a_question_is_computed_once_for_both_answers() -> None:
     pairs = pairs_of(6)
     sequences = [each for pair in pairs for each in pair.sequences]

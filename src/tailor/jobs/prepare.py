@@ -119,7 +119,7 @@ def prepare(attempt: Attempt) -> tuple[Prepared, Start]:
     pulse.enter("preparing", patience_seconds=BLOCK_PATIENCE_SECONDS)
     make_deterministic(attempt.settings.num_threads)
     learner = Learner.open(directory, recipe, parent=_parent(attempt))
-    learner.measure_reference([*tokenized.examples, *validation.examples])
+    learner.measure_reference([*tokenized.examples, *validation.examples], tick=pulse.stop_if_asked)
     progress = _within_memory(attempt, recipe, _restore(attempt, learner, training.fingerprint))
     pulse.stop_if_asked()
     prepared = Prepared(

@@ -121,9 +121,15 @@ class Learner:
         finally:
             self._set_dropout(False)
 
-    def measure_reference(self, items: Sequence[Trainable]) -> None:
-        """Let the objective look at the model as it is before its first step: call it before `load_state`."""
-        self.objective.prepare(self.loaded, items, max_tokens=self.recipe.max_microbatch_tokens)
+    def measure_reference(
+        self, items: Sequence[Trainable], *, tick: Callable[[], None] = lambda: None
+    ) -> None:
+        """Let the objective look at the model as it is before its first step: call it before `load_state`.
+
+        `tick` is called before each part of the work; what it raises ends it.
+        """
+        room = self.recipe.max_microbatch_tokens
+        self.objective.prepare(self.loaded, items, max_tokens=room, tick=tick)
 
     def evaluate(
         self, items: Sequence[Trainable], *, on_microbatch: Callable[[], None] | None = None

@@ -65,8 +65,10 @@ class Part:
 class Objective(Protocol):
     """What a step minimises: a sum over its items."""
 
-    def prepare(self, loaded: LoadedModel, items: Sequence[Any], *, max_tokens: int) -> None:
-        """Measure what is needed of the model as it is before the first step."""
+    def prepare(
+        self, loaded: LoadedModel, items: Sequence[Any], *, max_tokens: int, tick: Callable[[], None]
+    ) -> None:
+        """Measure what is needed of the model as it is before the first step; `tick` before each part."""
         ...
 
     def part(self, loaded: LoadedModel, items: Sequence[Any]) -> Part:
@@ -77,7 +79,14 @@ class Objective(Protocol):
 class LikelihoodObjective:
     """Weighted negative log-likelihood of answers, or of plain text."""
 
-    def prepare(self, loaded: LoadedModel, items: Sequence[TokenizedExample], *, max_tokens: int) -> None:
+    def prepare(
+        self,
+        loaded: LoadedModel,
+        items: Sequence[TokenizedExample],
+        *,
+        max_tokens: int,
+        tick: Callable[[], None],
+    ) -> None:
         """Nothing is needed."""
 
     def part(self, loaded: LoadedModel, items: Sequence[TokenizedExample]) -> Part:

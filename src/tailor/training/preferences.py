@@ -7,7 +7,7 @@ shared prompts and the tiled output layer are those of supervised training.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,12 +20,14 @@ from tailor.training.batches import Tokenized, TokenizedExample, microbatches_of
 from tailor.training.objective import Figures, Part
 from tailor.training.output import hidden_of_targets, is_packed, token_losses, weighted_losses
 from tailor.training.recipe import Recipe
+from tailor.training.selfcheck import packing_is_exact, switch_to_plain
 
 if TYPE_CHECKING:
     from tailor.data import PreferenceExample
 
 LOSSES = ("sigmoid", "ipo", "hinge", "simpo", "orpo")
 WITHOUT_REFERENCE = ("simpo", "orpo")
+_CHECK_SIZE = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,13 +95,23 @@ class PreferenceObjective:
         self._kind, self._beta, self._margin = recipe.preference_loss, recipe.beta, recipe.preference_margin
         self._references: dict[str, tuple[float, float]] = {}
 
-    def prepare(self, loaded: LoadedModel, pairs: Sequence[TokenizedPair], *, max_tokens: int) -> None:
-        """Measure the reference: the model as it is before the first step."""
+    def prepare(
+        self,
+        loaded: LoadedModel,
+        pairs: Sequence[TokenizedPair],
+        *,
+        max_tokens: int,
+        tick: Callable[[], None],
+    ) -> None:
+        """Measure the reference: the model as it is before the first step, computed as training will."""
         if self._kind in WITHOUT_REFERENCE:
             return
+        if not packing_is_exact(loaded, [each for pair in pairs[:_CHECK_SIZE] for each in pair.sequences]):
+            switch_to_plain(loaded)
         share = is_packed(loaded)
         with torch.inference_mode():
             for group in microbatches_of(pairs, max_tokens, share=share):
+                tick()
                 sums_P2 = _log_likelihoods(loaded, group)[0]
                 for pair, (preferred, rejected) in zip(group, sums_P2.tolist(), strict=True):
                     self._references[pair.fingerprint] = (preferred, rejected)
@@ -111,9 +123,7 @@ class PreferenceObjective:
         losses_N, is_right_N = token_losses(loaded, hidden_NE.detach(), batch)
         sums_P2, counts_P2 = _per_answer(losses_N, batch.weights_N, batch.examples_N, len(pairs))
         sums_P2 = sums_P2.requires_grad_(torch.is_grad_enabled())
-        references_P2 = torch.tensor(
-            [self._references.get(pair.fingerprint, (0.0, 0.0)) for pair in pairs], dtype=sums_P2.dtype
-        )
+        references_P2 = torch.tensor([self._reference(pair) for pair in pairs], dtype=sums_P2.dtype)
         losses_P = self._losses(sums_P2, counts_P2, references_P2)
         total = losses_P.sum()
         gains_P2 = self._beta * (sums_P2.detach() - references_P2)
@@ -135,6 +145,10 @@ class PreferenceObjective:
                 },
             ),
         )
+
+    def _reference(self, pair: TokenizedPair) -> tuple[float, float]:
+        """What the reference finds of both answers; 0 where the loss asks no reference."""
+        return (0.0, 0.0) if self._kind in WITHOUT_REFERENCE else self._references[pair.fingerprint]
 
     def _losses(self, sums_P2: Tensor, counts_P2: Tensor, references_P2: Tensor) -> Tensor:
         """Loss of each pair from the log-likelihoods `[pair, (preferred, rejected)]`."""

@@ -17,7 +17,7 @@ token weights: packing, shared prompts and the tiled output layer are those of s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean, pstdev
@@ -109,7 +109,9 @@ class ReinforcementObjective:
         self._asked = exploration
         self._start: dict[str, Tensor] = {}
 
-    def prepare(self, loaded: LoadedModel, items: Sequence[object], *, max_tokens: int) -> None:
+    def prepare(
+        self, loaded: LoadedModel, items: Sequence[object], *, max_tokens: int, tick: Callable[[], None]
+    ) -> None:
         """Keep the trainable weights as they are before the first step, if leaving them costs anything.
 
         For LoRA that is an adapter's worth of memory, for full training a second model's.
