@@ -240,6 +240,21 @@ def test_nested_values_are_reached_by_paths_and_lists_become_rows(tmp_path: Path
     assert values(path, mapping=joined)[0] == chat("xy", '[{"t": "x"}, {"t": "y"}]')
 
 
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("is_numbered", [False, True])
+def test_a_table_written_column_by_column_is_read_row_by_row(
+    indent: int | None, is_numbered: bool, tmp_path: Path
+) -> None:
+    columns: dict[str, list[Any]] = {"question": ["a", "b", "c"], "id": [1, 2, 3], "answer": ["A", "B", "C"]}
+    table = {
+        name: dict(zip("012", cells, strict=True)) if is_numbered else cells
+        for name, cells in columns.items()
+    }
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(table, indent=indent), encoding="utf-8")
+    assert values(path) == [chat("a", "A"), chat("b", "B"), chat("c", "C")]
+
+
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [

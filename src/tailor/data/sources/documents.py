@@ -1,7 +1,9 @@
 """JSON documents that hold many rows, read without ever holding more than one of them; and XML ones.
 
 A document is a list of rows, or an object with lists of rows in it (`{"data": [...]}`, or one list to a
-split), or one row. The text of every row goes through the same strict parser as a line of JSONL.
+split), or one row. Or it is a table written column by column (`{"question": [...], "answer": [...]}`, as data
+frames are): the one form that has to be held whole. The text of every row goes through the same strict parser
+as a line of JSONL.
 """
 
 from __future__ import annotations
@@ -35,6 +37,9 @@ class JsonDocument:
     lists: tuple[str, ...] = ()
     """The members of the outermost object that are lists of rows; empty where the document is the list."""
 
+    columns: tuple[str, ...] = ()
+    """The members that are columns of one table, a cell to a row."""
+
     is_one_row: bool = False
     """Whether the outermost object is itself the only row."""
 
@@ -44,6 +49,8 @@ class JsonDocument:
         try:
             if self.is_one_row:
                 yield _row(*reader.value())
+            elif self.columns:
+                yield from _rows_of_columns(reader, self.columns)
             elif not self.lists:
                 yield from _rows_of_list(reader)
             else:
@@ -66,18 +73,43 @@ def outline(text: io.TextIOBase) -> JsonDocument:
     """Where the rows are, from one pass over the text; of broken JSON what can be seen before the break."""
     reader = _Reader(text)
     lists: list[str] = []
+    lengths: dict[str, int] = {}
     try:
         if reader.peek() != "{":
             return JsonDocument()
         for name in reader.members():
-            if name in _WHOLE_ROW:
+            if name == "messages" or (name in _WHOLE_ROW and reader.peek() not in "[{"):
                 return JsonDocument(is_one_row=True)
             if reader.peek() == "[":
                 lists.append(name)
-            reader.skip()
+            length = _cells(reader)
+            if length is not None:
+                lengths[name] = length
     except _NotJson:
         pass
+    if len(lengths) > 1 and len(set(lengths.values())) == 1:
+        return JsonDocument(columns=tuple(lengths))
+    if any(name in _WHOLE_ROW for name in lists):
+        return JsonDocument(is_one_row=True)
     return JsonDocument(lists=tuple(lists), is_one_row=not lists)
+
+
+def _cells(reader: _Reader) -> int | None:
+    """Pass over a value: how many cells it has if it is a column, else None.
+
+    A column is a list of texts or figures, or an object of them that is numbered from 0.
+    """
+    opening = reader.peek()
+    if opening not in ("[", "{"):
+        reader.value()
+        return None
+    count, is_column = 0, True
+    names: Iterator[str | None] = reader.items() if opening == "[" else reader.members()
+    for name in names:
+        is_column &= reader.peek() not in "[{" and name in (None, str(count))
+        reader.value()
+        count += 1
+    return count if is_column and count else None
 
 
 def xml_record(stream: BinaryIO) -> Record | Problem:
@@ -159,11 +191,11 @@ class _Reader:
             self._pass(end)
             return line, text
 
-    def items(self) -> Iterator[None]:
+    def items(self) -> Iterator[str | None]:
         """Stops before each item of a list; the caller takes it."""
         self._take("[")
         while self.peek() != "]":
-            yield
+            yield None
             if self.peek() != "]":
                 self._take(",")
         self._take("]")
@@ -223,6 +255,20 @@ class _Reader:
 def _rows_of_list(reader: _Reader) -> Iterator[Record | Problem]:
     for _ in reader.items():
         yield _row(*reader.value())
+
+
+def _rows_of_columns(reader: _Reader, names: tuple[str, ...]) -> Iterator[Record | Problem]:
+    columns: dict[str, list[tuple[int, str]]] = {}
+    for name in reader.members():
+        if name in names:
+            cells: Iterator[str | None] = reader.items() if reader.peek() == "[" else reader.members()
+            columns[name] = [reader.value() for _ in cells]
+        else:
+            reader.value()
+    keys = [json.dumps(name) for name in columns]
+    for row in zip(*columns.values(), strict=True):
+        members = ",".join(f"{key}:{text}" for key, (_, text) in zip(keys, row, strict=True))
+        yield _row(row[0][0], f"{{{members}}}")
 
 
 def _row(line: int, text: str) -> Record | Problem:
