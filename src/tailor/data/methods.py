@@ -21,6 +21,7 @@ _READERS: Mapping[str, Callable[..., Dataset[Any]]] = MappingProxyType(
     {
         "supervised": read_supervised,
         "dpo": read_preferences,
+        "reward_model": read_preferences,
         "reinforcement": read_reinforcement,
         "text": read_texts,
     }

@@ -25,7 +25,7 @@ _PLACE = re.compile(r"messages\[(\d+)\]")
 def read_preferences(
     stream: BinaryIO, *, name: str, minimum_examples: int = 10
 ) -> Dataset[PreferenceExample]:
-    """Read a file for the method 'dpo' and check all of it.
+    """Read a file for the methods 'dpo' and 'reward_model', and check all of it.
 
     Never raises for what is in the file: look at `report.ok`. The examples are those of the sound lines.
     """
@@ -38,7 +38,7 @@ def _read(line: int, row: JsonObject, notes: Notes) -> PreferenceExample | None:
         notes.block(
             "fine_tune_chat_format",
             "messages",
-            "the line is in the fine-tune-chat format, but the method is 'dpo'.",
+            "the line is in the fine-tune-chat format, but the method learns from pairs of answers.",
             remedy=f"Use the method 'supervised', or write {_FORM}.",
         )
         return None

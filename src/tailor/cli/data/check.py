@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tailor.cli.data import options, tokens
-from tailor.cli.options import Json
+from tailor.cli.data.losses import losses_of
+from tailor.cli.options import Home, Json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,6 +48,14 @@ Near = Annotated[
     float, typer.Option("--near", min=0.3, max=1.0, metavar="SHARE", help="What counts as nearly the same.")
 ]
 Epochs = Annotated[int, typer.Option("--epochs", min=1, metavar="N", help="To count the tokens trained.")]
+Losses = Annotated[
+    str | None,
+    typer.Option(
+        "--losses",
+        metavar="JOB",
+        help="A job trained on this file, or its example_losses.jsonl: show what stayed hard.",
+    ),
+]
 Every = Annotated[bool, typer.Option("--all", help="Every finding, with its first lines, not one screen.")]
 
 
@@ -58,6 +67,7 @@ def check(
     goal: Goal = None,
     near: Near = 0.8,
     epochs: Epochs = 3,
+    losses: Losses = None,
     every: Every = False,
     input: options.Input = None,
     output: options.Output = None,
@@ -73,6 +83,7 @@ def check(
     form: options.WantedForm = None,
     split: options.Split = None,
     encoding: options.Encoding = None,
+    home: Home = None,
     as_json: Json = False,
 ) -> None:
     """Find what would ruin a model, before training does. Needs no server.
@@ -99,7 +110,13 @@ def check(
         labels=label,
     )
     wanted = options.form_of(form)
-    go_by = Options(tokens=tokens.token_count(base), goal=_goal(goal), near=near, epochs=epochs)
+    go_by = Options(
+        tokens=tokens.token_count(base),
+        goal=_goal(goal),
+        near=near,
+        epochs=epochs,
+        losses=None if losses is None else losses_of(view, losses, home),
+    )
 
     def opened(path: Path, part: str | None) -> Source:
         return open_source(path, mapping=mapping, form=wanted, split=part, encoding=encoding)

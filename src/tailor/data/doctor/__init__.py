@@ -11,6 +11,7 @@ from tailor.data.doctor.diagnose import (
     too_few_lines,
 )
 from tailor.data.doctor.findings import Diagnosis, Figure, Finding, Tokens
+from tailor.data.doctor.losses import Losses, read_losses
 from tailor.data.doctor.options import Options, TokenCount
 from tailor.data.doctor.task import Task
 
@@ -21,6 +22,7 @@ __all__ = [
     "Figure",
     "Finding",
     "Item",
+    "Losses",
     "Options",
     "Task",
     "TokenCount",
@@ -30,5 +32,6 @@ __all__ = [
     "diagnose_jsonl",
     "diagnosis_of",
     "read_corpus",
+    "read_losses",
     "too_few_lines",
 ]

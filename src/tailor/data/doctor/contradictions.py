@@ -9,11 +9,12 @@ from typing import Final
 
 import numpy as np
 
-from tailor.data.doctor.corpus import Corpus, first_of
+from tailor.data.doctor.columns import Columns, first_of
+from tailor.data.doctor.corpus import Corpus
 from tailor.data.doctor.duplicates import signed_text
 from tailor.data.doctor.findings import Evidence, advice, counted, finding
 from tailor.data.doctor.options import Options
-from tailor.data.doctor.similar import Columns, leaders
+from tailor.data.doctor.similar import leaders
 from tailor.data.doctor.wording import content_words, same_question, same_words
 from tailor.data.problems import lines_in_words
 
@@ -31,17 +32,18 @@ def find_contradictions(corpus: Corpus, options: Options) -> Iterator[Evidence]:
     facts = corpus.facts
     exact = first_of(facts.prompt)
     yield from _conflicts(corpus, exact, exact, is_near=False)
-    if not facts.bands.shape[1]:
+    if not facts.bands:
         return
     words = lru_cache(maxsize=4096)(lambda place: content_words(signed_text(corpus, place)))
     loose = _same_letters(corpus, first_of(facts.loose))
     heads = np.flatnonzero(loose == np.arange(len(corpus)))
     lead = leaders(
-        facts.bands[heads],
+        facts.bands,
         lambda one, other: (
             bool(facts.system[heads[one]] == facts.system[heads[other]])
             and same_words(words(int(heads[one])), words(int(heads[other])))
         ),
+        rows=heads,
     )
     # A place is led by the leader of the first place that asks the same but for punctuation.
     leader_of_head = np.arange(len(corpus))

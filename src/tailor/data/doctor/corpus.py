@@ -1,21 +1,21 @@
 """A file as the checks see it: a table of facts with one short row for each example, and its texts on disk.
 
 Facts are small (about 200 bytes an example) and numeric, so that a check over a million examples is a few
-array operations. Texts are spooled to a temporary file and fetched again by place where a check must look
-closely. The facts of a block depend on nothing outside it: blocks can be made anywhere and merged.
+array operations; of a long file they lie on disk, column by column. Texts are spooled to a temporary file
+and fetched again by place where a check must look closely. The facts of a block depend on nothing outside
+it: blocks can be made anywhere and put together.
 """
 
 from __future__ import annotations
 
 import tempfile
-from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Final, overload
 
 import numpy as np
 
-from tailor.data.doctor.similar import Columns
+from tailor.data.doctor.columns import Columns, Growing
 from tailor.data.doctor.task import Task
 from tailor.data.examples import JsonObject, Message
 
@@ -116,21 +116,42 @@ class Facts:
     """bytes of 3: empty where it cannot be told."""
     answer_language: Columns
     """bytes of 3."""
-    bands: Columns
-    """uint32, several to an example: `similar.band_keys` of what is asked."""
+    bands: tuple[Columns, ...]
+    """uint32, a column for each band: `similar.band_keys` of what is asked."""
 
     def __len__(self) -> int:
         return len(self.line)
 
-    @classmethod
-    def merge(cls, blocks: Sequence[Facts]) -> Facts:
-        """The facts of several blocks, one after the other."""
-        columns = {each.name: [getattr(block, each.name) for block in blocks] for each in fields(cls)}
-        return cls(**{name: np.concatenate(parts) for name, parts in columns.items()})
 
-    def columns(self) -> dict[str, Columns]:
-        """The columns by name."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
+class Table:
+    """Facts of block after block; of a long file they lie on disk."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, list[Growing]] = {}
+
+    def extend(self, block: Facts) -> None:
+        """Add the facts of a block at the end."""
+        for name, columns in _columns_of(block).items():
+            growing = self._columns.setdefault(name, [Growing(column.dtype) for column in columns])
+            for each, column in zip(growing, columns, strict=True):
+                each.extend(column)
+
+    def facts(self) -> Facts:
+        """The facts of all blocks."""
+        found = {name: tuple(each.column() for each in growing) for name, growing in self._columns.items()}
+        bands = found.pop("bands")
+        return Facts(**{name: column for name, (column,) in found.items()}, bands=bands)
+
+    def release(self) -> None:
+        """Give up the memory of what a check has looked at."""
+        for growing in self._columns.values():
+            for each in growing:
+                each.release()
+
+
+def _columns_of(facts: Facts) -> dict[str, tuple[Columns, ...]]:
+    values = {each.name: getattr(facts, each.name) for each in fields(facts)}
+    return {name: value if isinstance(value, tuple) else (value,) for name, value in values.items()}
 
 
 class Texts(Sequence[str]):
@@ -140,18 +161,28 @@ class Texts(Sequence[str]):
         self._file = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - lives as long as the texts
             max_size=_SPOOL_BYTES
         )
-        self._ends = array("Q", [0])
+        self._starts = Growing(np.dtype(np.uint64))
+        self._starts_read: Columns | None = None
+        self._count = 0
+        self._num_bytes = 0
 
     def extend(self, texts: Iterable[str]) -> None:
         """Add texts at the end."""
         self._file.seek(0, 2)
+        starts = []
         for text in texts:
-            data = text.encode("utf-8", "surrogatepass")
-            self._file.write(data)
-            self._ends.append(self._ends[-1] + len(data))
+            starts.append(self._num_bytes)
+            self._num_bytes += self._file.write(text.encode("utf-8", "surrogatepass"))
+        self._starts.extend(np.array(starts, dtype=np.uint64))
+        self._count += len(starts)
+        self._starts_read = None
 
     def __len__(self) -> int:
-        return len(self._ends) - 1
+        return self._count
+
+    def release(self) -> None:
+        """Give up the memory of what has been looked at."""
+        self._starts.release()
 
     @overload
     def __getitem__(self, place: int) -> str: ...
@@ -162,9 +193,12 @@ class Texts(Sequence[str]):
             return [self[index] for index in range(*place.indices(len(self)))]
         if not 0 <= place < len(self):
             raise IndexError(place)
-        self._file.seek(self._ends[place])
-        data = self._file.read(self._ends[place + 1] - self._ends[place])
-        return data.decode("utf-8", "surrogatepass")
+        if self._starts_read is None:
+            self._starts_read = self._starts.column()
+        start = int(self._starts_read[place])
+        end = int(self._starts_read[place + 1]) if place + 1 < len(self) else self._num_bytes
+        self._file.seek(start)
+        return self._file.read(end - start).decode("utf-8", "surrogatepass")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -179,6 +213,9 @@ class Corpus:
 
     task: Task
     """What it teaches."""
+
+    table: Table
+    """Where the facts lie."""
 
     facts: Facts
     """Numbers."""
@@ -201,6 +238,11 @@ class Corpus:
     def __len__(self) -> int:
         return len(self.facts)
 
+    def release(self) -> None:
+        """Give up the memory of what a check has looked at: the next one looks at other columns."""
+        for each in (self.table, self.asked, self.answers, self.rejected, self.conversations):
+            each.release()
+
     def line(self, place: int) -> int:
         """The line of an example; of several files read as one, its number in the order of reading."""
         return place + 1 if len(self.files) > 1 else int(self.facts.line[place])
@@ -213,12 +255,6 @@ class Corpus:
     def where(self, place: int) -> str:
         """File and line of an example."""
         return f"{self.files[int(self.facts.file[place])]}:{int(self.facts.line[place])}"
-
-
-def first_of(column: Columns) -> Columns:
-    """For each row the place of the first row with the same value."""
-    _, first, inverse = np.unique(column, return_index=True, return_inverse=True)
-    return np.asarray(first[inverse])
 
 
 def counts_of(column: Columns) -> list[tuple[int, int]]:

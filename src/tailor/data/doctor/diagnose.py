@@ -22,6 +22,7 @@ from tailor.data.doctor.labels import FIT_ON, find_suspicious_labels
 from tailor.data.doctor.languages import find_languages
 from tailor.data.doctor.leakage import find_leakage
 from tailor.data.doctor.lengths import find_long, find_short, tokens_of
+from tailor.data.doctor.losses import find_hard
 from tailor.data.doctor.options import Options
 from tailor.data.doctor.pairs import find_pair_habits
 from tailor.data.doctor.personal import find_names, find_personal_data, find_places
@@ -64,6 +65,7 @@ THOROUGH: Final[tuple[Check, ...]] = (
     find_languages,
     find_pair_habits,
     find_suspicious_labels,
+    find_hard,
     find_groups,
     find_too_few,
 )
@@ -193,8 +195,10 @@ def _evidence(
         return
     if validation is not None and len(validation):
         yield from find_leakage(corpus, validation, options)
+        validation.release()
     for check in checks:
         yield from check(corpus, options)
+        corpus.release()
 
 
 def _structure(findings: Findings, num_lines: int, *, several: bool) -> Iterator[Finding]:

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from tailor.data.doctor.columns import Columns
 from tailor.data.doctor.corpus import Corpus
 from tailor.data.doctor.duplicates import signed_text
 from tailor.data.doctor.findings import Evidence, Figure, advice, counted, finding
 from tailor.data.doctor.options import Options
-from tailor.data.doctor.similar import Columns
 
 MAPPED: Final = 10_000
 """Examples that are grouped at most: a seeded sample of a larger file."""

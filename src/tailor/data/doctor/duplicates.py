@@ -7,10 +7,11 @@ from typing import Final
 
 import numpy as np
 
-from tailor.data.doctor.corpus import Corpus, first_of
+from tailor.data.doctor.columns import Columns, first_of
+from tailor.data.doctor.corpus import Corpus
 from tailor.data.doctor.findings import Evidence, Figure, advice, counted, finding
 from tailor.data.doctor.options import Options
-from tailor.data.doctor.similar import Alike, Columns, band_keys, comparing, groups_of, leaders
+from tailor.data.doctor.similar import Alike, band_keys, comparing, groups_of, leaders
 
 
 def near_duplicates(texts: Sequence[str], *, threshold: float) -> list[tuple[int, ...]]:
@@ -21,7 +22,7 @@ def near_duplicates(texts: Sequence[str], *, threshold: float) -> list[tuple[int
     A place is in one group at most, so keeping the leaders leaves no two texts alike.
     """
     keys = band_keys(texts, threshold=threshold)
-    return groups_of(leaders(keys, comparing(texts.__getitem__, threshold=threshold)))
+    return groups_of(leaders(keys.T, comparing(texts.__getitem__, threshold=threshold)))
 
 
 def find_duplicates(corpus: Corpus, options: Options) -> Iterator[Evidence]:
@@ -50,7 +51,9 @@ def find_near_duplicates(corpus: Corpus, options: Options) -> Iterator[Evidence]
     kept = np.flatnonzero(first_of(facts.example) == np.arange(len(corpus)))
     alike_asked = comparing(lambda row: signed_text(corpus, int(kept[row])), threshold=options.near)
     same_answer = _answers_alike(corpus, kept, options.near)
-    lead = leaders(facts.bands[kept], lambda one, other: alike_asked(one, other) and same_answer(one, other))
+    lead = leaders(
+        facts.bands, lambda one, other: alike_asked(one, other) and same_answer(one, other), rows=kept
+    )
     rows = np.flatnonzero(lead != np.arange(len(kept)))
     places, originals = kept[rows], kept[lead[rows]]
     num_exact = len(corpus) - len(kept)

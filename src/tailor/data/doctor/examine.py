@@ -12,14 +12,15 @@ from typing import Final
 
 import numpy as np
 
-from tailor.data.doctor.corpus import Corpus, Facts, Item, Texts
+from tailor.data.doctor.columns import Columns
+from tailor.data.doctor.corpus import Corpus, Facts, Item, Table, Texts
 from tailor.data.doctor.format import features_of, is_json, plain_label
 from tailor.data.doctor.items import said_in
 from tailor.data.doctor.languages import language_of
 from tailor.data.doctor.options import Options, TokenCount
 from tailor.data.doctor.personal import kinds_of
 from tailor.data.doctor.refusals import manner_of
-from tailor.data.doctor.similar import Columns, band_keys
+from tailor.data.doctor.similar import band_keys
 from tailor.data.doctor.task import LABEL_CHARACTERS, Kind, Task
 from tailor.data.doctor.tools import flaws_of
 from tailor.data.doctor.wording import loose_key
@@ -43,11 +44,10 @@ def examine(
     asked, answers, rejected, conversations = Texts(), Texts(), Texts(), Texts()
     systems: dict[int, str] = {}
     files: dict[str, int] = {}
-    columns: dict[str, list[Columns]] = {}
+    table = Table()
     for block in _blocks(items):
         facts = facts_of(block, files=files, options=options, thorough=thorough)
-        for column, part in facts.columns().items():
-            columns.setdefault(column, []).append(part)
+        table.extend(facts)
         asked.extend(item.asked for item in block)
         answers.extend(item.answer for item in block)
         rejected.extend(item.rejected or "" for item in block)
@@ -58,14 +58,13 @@ def examine(
         for item in block:
             if item.system is not None and len(systems) < _MOST_SYSTEMS:
                 systems.setdefault(hash_of(item.system), item.system)
-    facts = facts_of([], files=files, options=options, thorough=thorough)
-    if columns:
-        # One column at a time, each given up at once: two whole tables would be the peak of memory.
-        facts = Facts(**{name: np.concatenate(columns.pop(name)) for name in list(columns)})
+    table.extend(facts_of([], files=files, options=options, thorough=thorough))
+    facts = table.facts()
     return Corpus(
         name=name,
         files=tuple(files) or (name,),
         task=task_of(form, facts, answers),
+        table=table,
         facts=facts,
         asked=asked,
         answers=answers,
@@ -101,9 +100,7 @@ def facts_of(items: Sequence[Item], *, files: dict[str, int], options: Options, 
         tools=_column([flaws_of(item.messages, item.tools) for item in items], np.uint8),
         asked_language=_column([language_of(item.asked) if thorough else b"" for item in items], "S3"),
         answer_language=_column([language_of(item.answer) if thorough else b"" for item in items], "S3"),
-        bands=band_keys(asked, threshold=options.near)
-        if thorough
-        else np.zeros((len(items), 0), dtype=np.uint32),
+        bands=tuple(band_keys(asked, threshold=options.near).T) if thorough else (),
     )
 
 

@@ -15,10 +15,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from tailor.data.doctor.columns import Columns
 from tailor.data.doctor.corpus import Corpus, counts_of
 from tailor.data.doctor.findings import Evidence, advice, counted, finding
 from tailor.data.doctor.options import Options
-from tailor.data.doctor.similar import Columns
 from tailor.data.problems import Problem
 
 _PREFIX: Final = re.compile(

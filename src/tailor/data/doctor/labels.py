@@ -15,10 +15,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from tailor.data.doctor.corpus import Corpus, first_of
+from tailor.data.doctor.columns import Columns, first_of
+from tailor.data.doctor.corpus import Corpus
 from tailor.data.doctor.findings import Evidence, Figure, advice, counted, finding
 from tailor.data.doctor.options import Options
-from tailor.data.doctor.similar import Columns
 
 NUM_FEATURES: Final = 2_048
 FIT_ON: Final = 100_000

@@ -9,10 +9,10 @@ from typing import Final
 
 import numpy as np
 
+from tailor.data.doctor.columns import Columns
 from tailor.data.doctor.corpus import Corpus
 from tailor.data.doctor.findings import Evidence, Figure, advice, counted, finding
 from tailor.data.doctor.options import Options
-from tailor.data.doctor.similar import Columns
 
 _LEAST_LETTERS: Final = 40
 _MOST_CHARACTERS: Final = 300

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from tailor.data.doctor.columns import Columns
 from tailor.data.doctor.corpus import Corpus
 from tailor.data.doctor.duplicates import signed_text
 from tailor.data.doctor.findings import Evidence, advice, counted, finding
 from tailor.data.doctor.options import Options
-from tailor.data.doctor.similar import Columns, comparing_two, matches
+from tailor.data.doctor.similar import comparing_two, matches
 
 _WHY = "Figures on examples that training has seen say nothing about new ones: they come out too good."
 _WHAT = {
@@ -48,7 +49,7 @@ def find_leakage(corpus: Corpus, validation: Corpus, options: Options) -> Iterat
         lambda row: signed_text(validation, int(rest[row])),
         threshold=options.near,
     )
-    found = matches(corpus.facts.bands, validation.facts.bands[rest], alike)
+    found = matches(corpus.facts.bands, validation.facts.bands, alike, other_rows=rest)
     near = np.full(len(validation), -1, dtype=np.int64)
     for row, place in found.items():
         near[rest[row]] = place

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from tailor.data.doctor.columns import Columns
 from tailor.data.doctor.corpus import Corpus
 from tailor.data.doctor.findings import Evidence, Figure, Tokens, advice, counted, finding
 from tailor.data.doctor.options import Options
-from tailor.data.doctor.similar import Columns
 
 _SHORT_QUESTION: Final = 10
 _SHORT_ANSWER: Final = 50

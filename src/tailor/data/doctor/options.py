@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from tailor.data.doctor.task import Goal
+
+if TYPE_CHECKING:
+    from tailor.data.doctor.losses import Losses
 
 CountTokens = Callable[[Sequence[str]], Sequence[int]]
 """How many tokens each text has."""
@@ -48,6 +52,9 @@ class Options:
 
     epochs: int = 3
     """Passes over the file."""
+
+    losses: Losses | None = None
+    """What a job found of each example after it had trained on it."""
 
     seed: int = 0
     """Of samples and folds."""

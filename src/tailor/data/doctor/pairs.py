@@ -7,7 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from tailor.data.doctor.corpus import Corpus, first_of
+from tailor.data.doctor.columns import first_of
+from tailor.data.doctor.corpus import Corpus
 from tailor.data.doctor.examine import hash_of
 from tailor.data.doctor.findings import Evidence, Figure, advice, counted, finding
 from tailor.data.doctor.options import Options

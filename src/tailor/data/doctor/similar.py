@@ -10,12 +10,13 @@ candidate that MinHash misses can be missing (under 1 % at the threshold itself,
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
+from tailor.data.doctor.columns import Columns, places_of_shared
 from tailor.data.doctor.wording import content_words, same_words
 
 NUM_HASHES: Final = 128
@@ -36,8 +37,11 @@ _MOST_KEPT: Final = 8_192
 
 _MISSED_AT_THRESHOLD: Final = 0.01
 
-Columns = np.ndarray[Any, np.dtype[Any]]
-"""A NumPy array."""
+Bands = Sequence[Columns] | Columns
+"""A column of keys for each band."""
+
+Key = tuple[int, int]
+"""A band, and a key in it."""
 
 Window = bytes | tuple[bytes, int]
 """A window of a text, or how often it has come."""
@@ -109,46 +113,53 @@ def band_keys(texts: Sequence[str], *, threshold: float) -> Columns:
     return np.asarray(found)
 
 
-def leaders(keys: Columns, alike: Alike) -> Columns:
+def leaders(bands: Bands, alike: Alike, *, rows: Columns | None = None) -> Columns:
     """For each row the place of the row that leads its group: itself, or an earlier one it is alike.
 
     Rows are taken in order; each joins the first leader that it is found alike, or becomes one. So every
     member is alike its leader, chains of small changes do not run together, and no two leaders are alike.
+    With `rows` only those count; `alike` and the result speak of places among them.
     """
-    found = np.arange(len(keys), dtype=np.int64)
-    shared = _shared(keys)
-    buckets: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for row in np.flatnonzero(shared.any(axis=1)).tolist():
-        places = [(band, int(keys[row, band])) for band in np.flatnonzero(shared[row]).tolist()]
-        for leader in _candidates(buckets, places):
+    found = np.arange(_count(bands, rows), dtype=np.int64)
+    buckets: dict[Key, list[int]] = defaultdict(list)
+    for row, keys in _keys_of_rows(bands, rows, [places_of_shared(band) for band in _chosen(bands, rows)]):
+        for leader in _candidates(buckets, keys):
             if alike(leader, row):
                 found[row] = leader
                 break
         else:
-            for place in places:
-                buckets[place].append(row)
+            for key in keys:
+                buckets[key].append(row)
     return found
 
 
-def matches(keys: Columns, others: Columns, alike: Alike) -> dict[int, int]:
-    """Row of `others` -> a row of `keys` it is alike, for those that have one.
+def matches(
+    bands: Bands,
+    others: Bands,
+    alike: Alike,
+    *,
+    rows: Columns | None = None,
+    other_rows: Columns | None = None,
+) -> dict[int, int]:
+    """Row of `others` -> a row of `bands` it is alike, for those that have one.
 
-    `alike` is asked with a row of `keys` first.
+    `alike` is asked with a row of `bands` first. With `rows` and `other_rows` only those count; `alike` and
+    the result speak of places among them.
     """
-    found: dict[int, int] = {}
-    common = np.zeros(others.shape, dtype=bool)
-    known = np.zeros(keys.shape, dtype=bool)
-    for band in range(keys.shape[1]):
-        both = np.intersect1d(keys[:, band], others[:, band])
+    buckets: dict[Key, list[int]] = defaultdict(list)
+    common = []
+    for number, (mine, theirs) in enumerate(
+        zip(_chosen(bands, rows), _chosen(others, other_rows), strict=True)
+    ):
+        both = np.intersect1d(mine, theirs)
         both = both[both != 0]
-        known[:, band] = np.isin(keys[:, band], both)
-        common[:, band] = np.isin(others[:, band], both)
-    buckets: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for row, band in np.argwhere(known).tolist():
-        buckets[band, int(keys[row, band])].append(row)
-    for row in np.flatnonzero(common.any(axis=1)).tolist():
-        places = [(band, int(others[row, band])) for band in np.flatnonzero(common[row]).tolist()]
-        match = next((lead for lead in _candidates(buckets, places) if alike(lead, row)), None)
+        known = np.flatnonzero(np.isin(mine, both))
+        for row, key in zip(known.tolist(), mine[known].tolist(), strict=True):
+            buckets[number, key].append(row)
+        common.append(np.flatnonzero(np.isin(theirs, both)))
+    found: dict[int, int] = {}
+    for row, keys in _keys_of_rows(others, other_rows, common):
+        match = next((lead for lead in _candidates(buckets, keys) if alike(lead, row)), None)
         if match is not None:
             found[row] = match
     return found
@@ -214,21 +225,35 @@ def _hashed_windows(texts: Sequence[str]) -> tuple[Columns, Columns]:
     return mixed ^ (mixed >> np.uint64(32)), offsets
 
 
-def _shared(keys: Columns) -> Columns:
-    """Which keys stand in another row of the same column too."""
-    shared = np.zeros(keys.shape, dtype=bool)
-    for band in range(keys.shape[1]):
-        order = np.argsort(keys[:, band], kind="stable")
-        ordered = keys[order, band]
-        same = (ordered[1:] == ordered[:-1]) & (ordered[1:] != 0)
-        shared[order[1:][same], band] = True
-        shared[order[:-1][same], band] = True
-    return shared
+def _count(bands: Bands, rows: Columns | None) -> int:
+    return len(rows) if rows is not None else len(bands[0]) if len(bands) else 0
 
 
-def _candidates(buckets: dict[tuple[int, int], list[int]], places: Iterable[tuple[int, int]]) -> list[int]:
+def _chosen(bands: Bands, rows: Columns | None) -> Iterator[Columns]:
+    return (band if rows is None else band[rows] for band in bands)
+
+
+def _keys_of_rows(
+    bands: Bands, rows: Columns | None, places: Sequence[Columns]
+) -> Iterator[tuple[int, list[Key]]]:
+    """Row by row, in order, the keys of the bands that name the row in `places`."""
+    if not len(bands):
+        return
+    row_of = np.concatenate(places)
+    band_of = np.repeat(np.arange(len(bands), dtype=np.uint8), [len(part) for part in places])
+    key_of = np.concatenate([band[part] for band, part in zip(_chosen(bands, rows), places, strict=True)])
+    order = np.argsort(row_of, kind="stable")
+    ends = np.flatnonzero(np.diff(row_of[order], append=-1)) + 1
+    start = 0
+    for end in ends.tolist():
+        mine = order[start:end]
+        yield int(row_of[mine[0]]), list(zip(band_of[mine].tolist(), key_of[mine].tolist(), strict=True))
+        start = end
+
+
+def _candidates(buckets: dict[Key, list[int]], keys: Iterable[Key]) -> list[int]:
     votes: Counter[int] = Counter()
-    for place in places:
+    for key in keys:
         # A key of a much-used phrase names many; the first ones stand for them.
-        votes.update(buckets.get(place, ())[:_MOST_OF_A_KEY])
+        votes.update(buckets.get(key, ())[:_MOST_OF_A_KEY])
     return [row for row, _ in votes.most_common(_MOST_COMPARED)]

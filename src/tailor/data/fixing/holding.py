@@ -7,7 +7,8 @@ from collections import Counter
 
 import numpy as np
 
-from tailor.data.doctor.similar import Alike, Columns, comparing, leaders, matches
+from tailor.data.doctor.columns import Columns
+from tailor.data.doctor.similar import Alike, comparing, leaders, matches
 from tailor.data.fixing.classes import classes_of, quotas
 from tailor.data.fixing.drafts import Draft, hash_of
 from tailor.data.fixing.parts import parts_of
@@ -27,7 +28,7 @@ def held_out(draft: Draft, *, share: float, threshold: float, seed: int) -> list
     first: dict[bytes, int] = {}
     for place, key in enumerate(asked):
         groups.join(place, first.setdefault(key, place))
-    for place, lead in enumerate(leaders(bands, alike).tolist()):
+    for place, lead in enumerate(leaders(bands.T, alike).tolist()):
         groups.join(place, lead)
     labels = classes_of(draft)
     while True:
@@ -79,7 +80,11 @@ def _leaks(bands: Columns, taken: list[int], alike: Alike) -> list[tuple[int, in
     inside = np.array(taken, dtype=np.int64)
     outside = np.setdiff1d(np.arange(len(bands)), inside)
     found = matches(
-        bands[outside], bands[inside], lambda one, other: alike(int(outside[one]), int(inside[other]))
+        bands.T,
+        bands.T,
+        lambda one, other: alike(int(outside[one]), int(inside[other])),
+        rows=outside,
+        other_rows=inside,
     )
     return [(int(outside[one]), int(inside[other])) for other, one in found.items()]
 

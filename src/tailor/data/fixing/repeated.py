@@ -11,7 +11,8 @@ from typing import Final
 
 import numpy as np
 
-from tailor.data.doctor.similar import Columns, band_keys, comparing, leaders
+from tailor.data.doctor.columns import Columns
+from tailor.data.doctor.similar import band_keys, comparing, leaders
 from tailor.data.doctor.wording import loose_key, same_question
 from tailor.data.fixing.choices import Contradictions
 from tailor.data.fixing.drafts import Draft
@@ -47,7 +48,7 @@ def drop_near_duplicates(draft: Draft, *, threshold: float) -> None:
             return False
         return ask_alike(one, other)
 
-    found = leaders(bands_of((parts_of(row).asked for row in draft), threshold=threshold), are_alike)
+    found = leaders(bands_of((parts_of(row).asked for row in draft), threshold=threshold).T, are_alike)
     draft.drop(
         {
             place: f"nearly the same as line {draft.line(int(found[place]))}"
@@ -99,7 +100,7 @@ def _same_questions(draft: Draft, *, threshold: float) -> list[list[int]]:
         return mine.frame == theirs.frame and same_question(mine.asked, theirs.asked)
 
     found = leaders(
-        bands_of((look(row).asked for row in range(len(kept))), threshold=threshold), ask_the_same
+        bands_of((look(row).asked for row in range(len(kept))), threshold=threshold).T, ask_the_same
     )
     leader_of = {place: kept[int(lead)] for place, lead in zip(kept, found.tolist(), strict=True)}
     groups: dict[int, list[int]] = {}
