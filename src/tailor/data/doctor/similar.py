@@ -9,9 +9,10 @@ candidate that MinHash misses can be missing (under 1 % at the threshold itself,
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -30,7 +31,7 @@ _MOST_COMPARED: Final = 10
 """Candidates compared exactly for one text; those that share most bands come first."""
 
 _MOST_OF_A_KEY: Final = 64
-"""Candidates that one shared key names at most."""
+"""Candidates that one shared key names at most: a key of a much-used phrase names many."""
 
 _MOST_KEPT: Final = 8_192
 """Sets in recent use that a comparison keeps."""
@@ -39,9 +40,6 @@ _MISSED_AT_THRESHOLD: Final = 0.01
 
 Bands = Sequence[Columns] | Columns
 """A column of keys for each band."""
-
-Key = tuple[int, int]
-"""A band, and a key in it."""
 
 Window = bytes | tuple[bytes, int]
 """A window of a text, or how often it has come."""
@@ -121,15 +119,19 @@ def leaders(bands: Bands, alike: Alike, *, rows: Columns | None = None) -> Colum
     With `rows` only those count; `alike` and the result speak of places among them.
     """
     found = np.arange(_count(bands, rows), dtype=np.int64)
-    buckets: dict[Key, list[int]] = defaultdict(list)
-    for row, keys in _keys_of_rows(bands, rows, [places_of_shared(band) for band in _chosen(bands, rows)]):
-        for leader in _candidates(buckets, keys):
+    entries = _Entries()
+    for band in _chosen(bands, rows):
+        places = places_of_shared(band)
+        keys, key_of = np.unique(band[places], return_inverse=True)
+        entries.add(places, key_of, num_keys=len(keys))
+    buckets = _Buckets(entries.sizes())
+    for row, keys_of_row in entries.by_row():
+        for leader in buckets.candidates(keys_of_row):
             if alike(leader, row):
                 found[row] = leader
                 break
         else:
-            for key in keys:
-                buckets[key].append(row)
+            buckets.add(row, keys_of_row)
     return found
 
 
@@ -146,20 +148,19 @@ def matches(
     `alike` is asked with a row of `bands` first. With `rows` and `other_rows` only those count; `alike` and
     the result speak of places among them.
     """
-    buckets: dict[Key, list[int]] = defaultdict(list)
-    common = []
-    for number, (mine, theirs) in enumerate(
-        zip(_chosen(bands, rows), _chosen(others, other_rows), strict=True)
-    ):
-        both = np.intersect1d(mine, theirs)
-        both = both[both != 0]
-        known = np.flatnonzero(np.isin(mine, both))
-        for row, key in zip(known.tolist(), mine[known].tolist(), strict=True):
-            buckets[number, key].append(row)
-        common.append(np.flatnonzero(np.isin(theirs, both)))
+    mine, theirs = _Entries(), _Entries()
+    for band, other in zip(_chosen(bands, rows), _chosen(others, other_rows), strict=True):
+        keys = np.intersect1d(band, other)
+        keys = keys[keys != 0]
+        for entries, column in ((mine, band), (theirs, other)):
+            places = np.flatnonzero(np.isin(column, keys))
+            entries.add(places, np.searchsorted(keys, column[places]), num_keys=len(keys))
+    buckets = _Buckets(mine.sizes())
+    for row, keys_of_row in mine.by_row():
+        buckets.add(row, keys_of_row)
     found: dict[int, int] = {}
-    for row, keys in _keys_of_rows(others, other_rows, common):
-        match = next((lead for lead in _candidates(buckets, keys) if alike(lead, row)), None)
+    for row, keys_of_row in theirs.by_row():
+        match = next((lead for lead in buckets.candidates(keys_of_row) if alike(lead, row)), None)
         if match is not None:
             found[row] = match
     return found
@@ -233,27 +234,54 @@ def _chosen(bands: Bands, rows: Columns | None) -> Iterator[Columns]:
     return (band if rows is None else band[rows] for band in bands)
 
 
-def _keys_of_rows(
-    bands: Bands, rows: Columns | None, places: Sequence[Columns]
-) -> Iterator[tuple[int, list[Key]]]:
-    """Row by row, in order, the keys of the bands that name the row in `places`."""
-    if not len(bands):
-        return
-    row_of = np.concatenate(places)
-    band_of = np.repeat(np.arange(len(bands), dtype=np.uint8), [len(part) for part in places])
-    key_of = np.concatenate([band[part] for band, part in zip(_chosen(bands, rows), places, strict=True)])
-    order = np.argsort(row_of, kind="stable")
-    ends = np.flatnonzero(np.diff(row_of[order], append=-1)) + 1
-    start = 0
-    for end in ends.tolist():
-        mine = order[start:end]
-        yield int(row_of[mine[0]]), list(zip(band_of[mine].tolist(), key_of[mine].tolist(), strict=True))
-        start = end
+class _Entries:
+    """Which rows bear which keys, of those keys that more than one row bears."""
+
+    def __init__(self) -> None:
+        self._rows = [np.empty(0, dtype=np.int32)]
+        self._keys = [np.empty(0, dtype=np.int32)]
+        self._num_keys = 0
+
+    def add(self, rows: Columns, keys: Columns, *, num_keys: int) -> None:
+        """The rows of one band and the numbers of their keys, which are below `num_keys`."""
+        self._rows.append(rows.astype(np.int32))
+        self._keys.append((keys + self._num_keys).astype(np.int32))
+        self._num_keys += num_keys
+
+    def sizes(self) -> Columns:
+        """How many rows bear each key."""
+        return np.bincount(np.concatenate(self._keys), minlength=self._num_keys)
+
+    def by_row(self) -> Iterator[tuple[int, list[int]]]:
+        """Row by row, in order, the keys it bears."""
+        rows, keys = np.concatenate(self._rows), np.concatenate(self._keys)
+        order = np.argsort(rows, kind="stable")
+        rows, keys = rows[order], keys[order]
+        edges = np.flatnonzero(np.diff(rows, prepend=-1, append=-1)).tolist()
+        for start, end in pairwise(edges):
+            yield int(rows[start]), keys[start:end].tolist()
 
 
-def _candidates(buckets: dict[Key, list[int]], keys: Iterable[Key]) -> list[int]:
-    votes: Counter[int] = Counter()
-    for key in keys:
-        # A key of a much-used phrase names many; the first ones stand for them.
-        votes.update(buckets.get(key, ())[:_MOST_OF_A_KEY])
-    return [row for row, _ in votes.most_common(_MOST_COMPARED)]
+class _Buckets:
+    """For each key the first rows that were added under it."""
+
+    def __init__(self, sizes: Columns) -> None:
+        ends = np.cumsum(np.minimum(sizes, _MOST_OF_A_KEY))
+        self._starts = np.append(0, ends)
+        self._filled = np.zeros(len(sizes), dtype=np.int32)
+        self._rows = np.empty(self._starts[-1], dtype=np.int32)
+
+    def add(self, row: int, keys: Iterable[int]) -> None:
+        for key in keys:
+            place = self._starts[key] + self._filled[key]
+            if place < self._starts[key + 1]:
+                self._rows[place] = row
+                self._filled[key] += 1
+
+    def candidates(self, keys: Iterable[int]) -> list[int]:
+        """The rows that share most keys, the likeliest first."""
+        votes: Counter[int] = Counter()
+        for key in keys:
+            start = self._starts[key]
+            votes.update(self._rows[start : start + self._filled[key]].tolist())
+        return [row for row, _ in votes.most_common(_MOST_COMPARED)]
