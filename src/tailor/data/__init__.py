@@ -13,6 +13,7 @@ from tailor.data.examples import (
     canonical_json,
     write_jsonl,
 )
+from tailor.data.lessons import Lesson, read_lessons
 from tailor.data.methods import METHODS, read_for
 from tailor.data.preferences import read_preferences
 from tailor.data.problems import DataReport, Problem
@@ -31,6 +32,7 @@ __all__ = [
     "Example",
     "JsonObject",
     "Learnable",
+    "Lesson",
     "Message",
     "PreferenceExample",
     "Problem",
@@ -42,6 +44,7 @@ __all__ = [
     "overlap",
     "read_cases",
     "read_for",
+    "read_lessons",
     "read_preferences",
     "read_reinforcement",
     "read_supervised",

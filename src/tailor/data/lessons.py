@@ -41,7 +41,10 @@ class Lesson:
 
     def prompt_key(self) -> str:
         """Equal for lessons that ask the same thing with the same tools."""
-        return digest_of([list(self.messages), list(self.tools)])
+        asked = [
+            {key: value for key, value in message.items() if key != "weight"} for message in self.messages
+        ]
+        return digest_of([asked, list(self.tools)])
 
     def to_row(self) -> JsonObject:
         """The row of a training file that reads back as this lesson."""
@@ -79,7 +82,9 @@ def _read(line: int, row: JsonObject, notes: Notes) -> Lesson | None:
         notes.block("missing_messages", "messages", "there are no messages.", remedy=f"Write {_FORM}.")
         return None
     given = row["messages"]
-    last = given[-1].get("role") if isinstance(given, list) and given and isinstance(given[-1], dict) else None
+    last = (
+        given[-1].get("role") if isinstance(given, list) and given and isinstance(given[-1], dict) else None
+    )
     tools = check_tools(row, notes)
     if last == "assistant":
         messages = check_messages(given, notes)

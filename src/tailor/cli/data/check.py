@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tailor.cli.data import options, tokens
+from tailor.cli.data.embedding import embedding
 from tailor.cli.data.losses import losses_of
 from tailor.cli.options import Home, Json
 
@@ -56,6 +58,14 @@ Losses = Annotated[
         help="A job trained on this file, or its example_losses.jsonl: show what stayed hard.",
     ),
 ]
+Embeddings = Annotated[
+    str | None,
+    typer.Option(
+        "--embeddings",
+        metavar="MODEL",
+        help="A model of the server or of an upstream: find what means the same in other words.",
+    ),
+]
 Every = Annotated[bool, typer.Option("--all", help="Every finding, with its first lines, not one screen.")]
 
 
@@ -68,6 +78,7 @@ def check(
     near: Near = 0.8,
     epochs: Epochs = 3,
     losses: Losses = None,
+    embeddings: Embeddings = None,
     every: Every = False,
     input: options.Input = None,
     output: options.Output = None,
@@ -123,7 +134,8 @@ def check(
 
     source = opened(file, split)
     held_out = None if validation is None else opened(validation, None)
-    found = _diagnose(view, source, held_out, go_by)
+    with embedding(view, embeddings, home) as embed:
+        found = _diagnose(view, source, held_out, replace(go_by, embed=embed))
     seen = _seen(source, base) if html is not None else ()
     if html is not None:
         _write(html, found[0], seen)

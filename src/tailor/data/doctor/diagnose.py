@@ -23,6 +23,7 @@ from tailor.data.doctor.languages import find_languages
 from tailor.data.doctor.leakage import find_leakage
 from tailor.data.doctor.lengths import find_long, find_short, tokens_of
 from tailor.data.doctor.losses import find_hard
+from tailor.data.doctor.meaning import COMPARED, find_leaked_meaning, find_paraphrases
 from tailor.data.doctor.options import Options
 from tailor.data.doctor.pairs import find_pair_habits
 from tailor.data.doctor.personal import find_names, find_personal_data, find_places
@@ -59,6 +60,7 @@ QUICK: Final[tuple[Check, ...]] = (
 THOROUGH: Final[tuple[Check, ...]] = (
     *QUICK,
     find_near_duplicates,
+    find_paraphrases,
     find_hedges,
     find_names,
     find_places,
@@ -164,7 +166,7 @@ def diagnosis_of(
         figures=tuple(figures),
         tokens=tokens_of(corpus, options) if len(corpus) else None,
         validation=None if validation is None else validation.name,
-        unchecked=() if is_validation else tuple(_unchecked(corpus, validation)),
+        unchecked=() if is_validation else tuple(_unchecked(corpus, validation, options)),
         samples=_samples(corpus, found),
     )
 
@@ -195,6 +197,7 @@ def _evidence(
         return
     if validation is not None and len(validation):
         yield from find_leakage(corpus, validation, options)
+        yield from find_leaked_meaning(corpus, validation, options)
         validation.release()
     for check in checks:
         yield from check(corpus, options)
@@ -226,11 +229,15 @@ def _said(problem: Problem) -> str:
     return f"{problem.field}: {problem.message}" if problem.field else problem.message
 
 
-def _unchecked(corpus: Corpus, validation: Corpus | None) -> Iterator[str]:
+def _unchecked(corpus: Corpus, validation: Corpus | None, options: Options) -> Iterator[str]:
     if validation is None:
         yield "Leakage: no validation file was given."
     if len(corpus.files) > 1:
         yield f"{len(corpus.files):,} files were read as one: numbers count examples in the order of reading."
+    if options.embed is None:
+        yield "Paraphrases: no model for embeddings was named (--embeddings)."
+    elif len(corpus) > COMPARED:
+        yield f"Paraphrases: the first {COMPARED:,} different examples."
     if len(corpus) > MAPPED:
         yield f"Groups and thin regions: a sample of {MAPPED:,} examples."
     if len(corpus) > FIT_ON and corpus.task.kind == "classification":

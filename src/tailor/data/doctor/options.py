@@ -15,6 +15,10 @@ CountTokens = Callable[[Sequence[str]], Sequence[int]]
 """How many tokens each text has."""
 
 
+Embed = Callable[[Sequence[str]], Sequence[Sequence[float]]]
+"""Texts to vectors, one each."""
+
+
 def estimate_tokens(texts: Sequence[str]) -> list[int]:
     """A quarter of the characters: near enough for English, too few for most other scripts."""
     return [(len(text) + 3) // 4 for text in texts]
@@ -52,6 +56,12 @@ class Options:
 
     epochs: int = 3
     """Passes over the file."""
+
+    embed: Embed | None = None
+    """A model that turns texts into vectors; None: likeness goes by words alone."""
+
+    same_meaning: float = 0.9
+    """Cosine, the mean of the file taken out, from which two texts mean the same."""
 
     losses: Losses | None = None
     """What a job found of each example after it had trained on it."""
