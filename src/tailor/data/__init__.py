@@ -15,6 +15,7 @@ from tailor.data.examples import (
 )
 from tailor.data.lessons import Lesson, read_lessons
 from tailor.data.methods import METHODS, read_for
+from tailor.data.opinions import Opinion, read_opinions
 from tailor.data.preferences import read_preferences
 from tailor.data.problems import DataReport, Problem
 from tailor.data.reading import check_syntax
@@ -34,6 +35,7 @@ __all__ = [
     "Learnable",
     "Lesson",
     "Message",
+    "Opinion",
     "PreferenceExample",
     "Problem",
     "ReinforcementExample",
@@ -45,6 +47,7 @@ __all__ = [
     "read_cases",
     "read_for",
     "read_lessons",
+    "read_opinions",
     "read_preferences",
     "read_reinforcement",
     "read_supervised",

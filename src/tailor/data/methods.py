@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, Literal
 
 from tailor.data.examples import Dataset
 from tailor.data.lessons import read_lessons
+from tailor.data.opinions import read_opinions
 from tailor.data.preferences import read_preferences
 from tailor.data.reinforcement import read_reinforcement
 from tailor.data.supervised import read_supervised
@@ -23,6 +24,7 @@ _READERS: Mapping[str, Callable[..., Dataset[Any]]] = MappingProxyType(
         "supervised": read_supervised,
         "dpo": read_preferences,
         "reward_model": read_preferences,
+        "kto": read_opinions,
         "reinforcement": read_reinforcement,
         "distillation": read_lessons,
         "text": read_texts,

@@ -120,7 +120,7 @@ class PackedLayout(_Forest):
     def __init__(self, lengths: Sequence[int], parents: Sequence[int] = ()) -> None:
         super().__init__(lengths, parents)
         self._plans: dict[tuple[int, int, torch.device, int], BlockPlan] = {}
-        self._is_long = any(
+        self.is_long = any(
             length * (depth + length) > _LONG_TOKENS**2
             for depth, length in zip(self.depths, self.lengths, strict=True)
         )
@@ -137,7 +137,7 @@ class PackedLayout(_Forest):
         softcap: float | None,
     ) -> Tensor:
         """Attention output `[T, H, D]`."""
-        if softcap is not None or self._is_long:
+        if softcap is not None or self.is_long:
             return self._one_by_one(query_HTD, key_KTD, value_KTD, scaling, sliding_window, softcap)
         num_prefix = key_KTD.shape[1] - query_HTD.shape[1]
         key = (query_HTD.shape[0], key_KTD.shape[0], query_HTD.device, num_prefix)

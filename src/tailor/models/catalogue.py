@@ -75,6 +75,24 @@ class BaseFacts:
     size_bytes: int
     """Bytes of the safetensors files."""
 
+    intermediate_size: int
+    """Width inside the feed-forward part."""
+
+    num_heads: int
+    """Query heads."""
+
+    num_kv_heads: int
+    """Key and value heads."""
+
+    head_dim: int
+    """Width of a head."""
+
+    num_linear: int
+    """Numbers in the matrices of the blocks: what nearly all arithmetic is done with."""
+
+    linear_features: int
+    """Inputs and outputs of those matrices together: an adapter of rank r adds r numbers for each."""
+
     @property
     def parameters(self) -> int:
         """The same as `num_parameters`."""
@@ -105,17 +123,25 @@ def inspect(directory: Path) -> BaseFacts:
         found = sorted(path.name for pattern in _PICKLES for path in directory.glob(pattern))
         reason = f"weights as {found[0]} could run code" if found else "there are no safetensors weights"
         raise _refused(reason, "Save the model with save_pretrained(), which writes safetensors.")
-    entries = [entry for path in weights for entry in read_header(path).values()]
+    entries = {name: entry for path in weights for name, entry in read_header(path).items()}
+    matrices = [entry for name, entry in entries.items() if ".layers." in name and len(entry.shape) == 2]
+    hidden_size = _whole(config, "hidden_size")
     return BaseFacts(
         digest=directory_digest(directory),
         template_digest=hashlib.sha256(read_template(directory).encode()).hexdigest(),
         model_type=config["model_type"],
         context_length=_whole(config, "max_position_embeddings"),
-        hidden_size=_whole(config, "hidden_size"),
+        hidden_size=hidden_size,
         num_layers=_whole(config, "num_hidden_layers"),
         vocab_size=_whole(config, "vocab_size"),
-        num_parameters=sum(entry.num_elements for entry in entries),
+        num_parameters=sum(entry.num_elements for entry in entries.values()),
         size_bytes=sum(path.stat().st_size for path in weights),
+        intermediate_size=config.get("intermediate_size") or 4 * hidden_size,
+        num_heads=(num_heads := config.get("num_attention_heads") or 1),
+        num_kv_heads=config.get("num_key_value_heads") or num_heads,
+        head_dim=config.get("head_dim") or hidden_size // num_heads,
+        num_linear=sum(entry.num_elements for entry in matrices),
+        linear_features=sum(sum(entry.shape) for entry in matrices),
     )
 
 

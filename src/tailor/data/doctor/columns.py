@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import mmap
 import tempfile
-from collections.abc import Iterator
-from typing import IO, Any, Final
+from collections.abc import Iterator, Sequence
+from typing import IO, Any, Final, overload
 
 import numpy as np
 
@@ -53,6 +53,28 @@ class Growing:
         """Give up the memory of what has been looked at; it is read from disk when it is wanted again."""
         if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
+
+
+class OneByOne(Sequence[Columns]):
+    """Several columns of one table, of which only the one that is asked for is in memory."""
+
+    def __init__(self, columns: Sequence[Growing]) -> None:
+        self._columns = columns
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    @overload
+    def __getitem__(self, place: int) -> Columns: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Columns]: ...
+    def __getitem__(self, place: int | slice) -> Columns | Sequence[Columns]:
+        if isinstance(place, slice):
+            return OneByOne(self._columns[place])
+        growing = self._columns[place]
+        column = np.array(growing.column())
+        growing.release()
+        return column
 
 
 def first_of(column: Columns) -> Columns:

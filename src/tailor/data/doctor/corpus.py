@@ -15,7 +15,7 @@ from typing import Final, overload
 
 import numpy as np
 
-from tailor.data.doctor.columns import Columns, Growing
+from tailor.data.doctor.columns import Columns, Growing, OneByOne
 from tailor.data.doctor.task import Task
 from tailor.data.examples import JsonObject, Message
 
@@ -116,7 +116,7 @@ class Facts:
     """bytes of 3: empty where it cannot be told."""
     answer_language: Columns
     """bytes of 3."""
-    bands: tuple[Columns, ...]
+    bands: Sequence[Columns]
     """uint32, a column for each band: `similar.band_keys` of what is asked."""
 
     def __len__(self) -> int:
@@ -138,9 +138,9 @@ class Table:
 
     def facts(self) -> Facts:
         """The facts of all blocks."""
-        found = {name: tuple(each.column() for each in growing) for name, growing in self._columns.items()}
-        bands = found.pop("bands")
-        return Facts(**{name: column for name, (column,) in found.items()}, bands=bands)
+        columns = dict(self._columns)
+        bands = OneByOne(columns.pop("bands"))
+        return Facts(**{name: growing.column() for name, (growing,) in columns.items()}, bands=bands)
 
     def release(self) -> None:
         """Give up the memory of what a check has looked at."""

@@ -58,6 +58,7 @@ QUICK: Final[tuple[Check, ...]] = (
 """What every job and every upload is checked for: nothing here imports more than NumPy."""
 
 THOROUGH: Final[tuple[Check, ...]] = (
+    find_groups,  # first: what others leave in Python's memory would come on top of its peak
     *QUICK,
     find_near_duplicates,
     find_paraphrases,
@@ -68,7 +69,6 @@ THOROUGH: Final[tuple[Check, ...]] = (
     find_pair_habits,
     find_suspicious_labels,
     find_hard,
-    find_groups,
     find_too_few,
 )
 """Everything."""

@@ -33,8 +33,8 @@ _MOST_COMPARED: Final = 10
 _MOST_OF_A_KEY: Final = 64
 """Candidates that one shared key names at most: a key of a much-used phrase names many."""
 
-_MOST_KEPT: Final = 8_192
-"""Sets in recent use that a comparison keeps."""
+_MOST_KEPT: Final = 2_048
+"""Sets in recent use that a comparison keeps: one takes some 30 kB."""
 
 _MISSED_AT_THRESHOLD: Final = 0.01
 

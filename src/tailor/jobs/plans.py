@@ -1,0 +1,147 @@
+"""What a job would take, before there is one: steps, tokens, memory, time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tailor.data import Dataset, hold_out, read_for
+from tailor.errors import InvalidRequest
+from tailor.jobs.options import JobOptions
+from tailor.jobs.prepare import TOKENIZERS
+from tailor.jobs.room import free_bytes
+from tailor.jobs.settings import WorkerSettings
+from tailor.models import inspect, load_template, native_dtype
+from tailor.protocol import PlannedMemory, TrainingPlan
+from tailor.store import JobSpec, Store
+from tailor.training import Recipe, Tokenized, Wanted
+from tailor.training.fitting import Fitted, estimate_seconds, fit
+
+SAMPLED = 2_000
+"""Examples that are tokenised to know the rest by."""
+
+_MAKE_THEIR_OWN = ("reinforcement", "distillation")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Data:
+    """The training file as far as it is looked at."""
+
+    num_examples: int
+    """That would be trained on."""
+    tokenized: Tokenized[Any]
+    """Of a sample of them."""
+
+
+def plan(store: Store, tenant: str, spec: JobSpec, settings: WorkerSettings) -> TrainingPlan:
+    """The recipe of a job, and what it would take on this machine as it is now. Trains nothing.
+
+    Raises:
+        InvalidRequest: the file is not good, or an option is out of its bounds.
+    """
+    options = JobOptions.parse(spec.options)
+    wanted = Wanted.parse(spec.hyperparameters, options.training)
+    base = store.bases.get(spec.base)
+    directory = Path(base.directory)
+    facts, method = inspect(directory), str(spec.method["type"])
+    parent = None
+    if spec.parent is not None:
+        parent = store.weights.path(store.versions.get(tenant, spec.parent).digest)
+    limit = min(wanted.max_context_tokens or facts.context_length, facts.context_length)
+    data = _read(store, tenant, spec, options, lambda examples: TOKENIZERS[method](
+        examples, load_template(directory), max_tokens=limit
+    ))  # fmt: skip
+    sampled = data.tokenized.facts
+    scale = data.num_examples / max(1, sampled.num_examples)
+    recipe = Recipe.auto(
+        replace(sampled, num_examples=data.num_examples, num_tokens=round(scale * sampled.num_tokens)),
+        facts,
+        wanted,
+        seed=spec.seed or 0,
+        method=method,
+        native_dtype=native_dtype(),
+        parent=parent,
+    )
+    workers = settings.num_threads
+    found = fit(facts, recipe, data.tokenized.examples, room_bytes=free_bytes(), num_workers=workers)
+    return TrainingPlan(
+        model=base.name,
+        method=method,
+        num_examples=data.num_examples,
+        num_tokens=round(scale * sampled.num_tokens),
+        num_steps=found.recipe.num_steps,
+        computed_tokens_per_step=found.workload.step.tokens,
+        recipe=found.recipe.to_dict(),
+        memory=_memory(found),
+        fits=found.fits,
+        changes=list(found.changes),
+        offer=_offer(found),
+        seconds=None if method in _MAKE_THEIR_OWN else estimate_seconds(facts, found.recipe, found.workload),
+        notes=_notes(found, method, data),
+    )
+
+
+def _read(
+    store: Store,
+    tenant: str,
+    spec: JobSpec,
+    options: JobOptions,
+    tokenized: Callable[[Any], Tokenized[Any]],
+) -> _Data:
+    method = str(spec.method["type"])
+    with store.files.open(tenant, spec.training_file) as stream:
+        dataset: Dataset[Any] = read_for(method, stream, name=spec.training_file, part="training_file")
+    if not dataset.report.ok:
+        error = dataset.report.job_error(param="training_file")
+        raise InvalidRequest(error["message"], code=error["code"], param="training_file")
+    if spec.validation_file is None:
+        share, maximum = options.share_and_maximum(len(dataset))
+        dataset, _ = hold_out(dataset, share=share, maximum=maximum, seed=spec.seed or 0)
+    made = tokenized(dataset.examples[:SAMPLED])
+    if not made.examples:
+        raise InvalidRequest(
+            "No example has an answer within the context, so there is nothing to learn.",
+            param="training_file",
+            code="invalid_training_file",
+            remedy="Shorten the prompts, or choose a base with a longer context.",
+        )
+    return _Data(num_examples=len(dataset), tokenized=made)
+
+
+def _memory(found: Fitted) -> PlannedMemory:
+    memory = found.memory
+    return PlannedMemory(
+        total_bytes=memory.total_bytes,
+        libraries_bytes=memory.libraries_bytes,
+        base_bytes=memory.base_bytes,
+        trained_bytes=memory.trained_bytes,
+        activations_bytes=memory.activations_bytes,
+        output_bytes=memory.output_bytes,
+        room_bytes=found.room_bytes,
+    )
+
+
+def _offer(found: Fitted) -> str | None:
+    """What to do where it does not fit, as a sentence."""
+    if found.fits:
+        return None
+    if found.offer is not None:
+        recipe, memory = found.offer
+        return (
+            f'With "quantization": "{recipe.quantization}" it would take about '
+            f"{memory.total_bytes / 1e9:.1f} GB."
+        )
+    return "Choose a smaller base, or a smaller max_context_tokens."
+
+
+def _notes(found: Fitted, method: str, data: _Data) -> list[str]:
+    notes = []
+    if len(data.tokenized.examples) < data.num_examples:
+        notes.append(f"By the first {len(data.tokenized.examples):,} of {data.num_examples:,} examples.")
+    if method in _MAKE_THEIR_OWN:
+        notes.append("Time is not foretold: answers are written first, and nobody knows how long they are.")
+    if method == "distillation":
+        notes.append("A teacher that is a model of this server takes memory beside it.")
+    return notes
