@@ -24,7 +24,8 @@ import peft  # noqa: F401 - imported here so that forked workers need not
 
 import tailor.jobs.tune  # noqa: F401
 from tailor.store import TERMINAL
-from tests.faults.scene import TENANT, Remains, add_base, add_job, leftovers, open_store, remains_of
+from tests.faults.methods import KINDS, add_kind
+from tests.faults.scene import TENANT, Remains, add_base, leftovers, open_store, remains_of
 from tests.faults.zygote import Kill, work
 from tests.models.tiny import tiny_directory
 
@@ -72,7 +73,7 @@ class Run:
 class Programme:
     """A home with one job in it, copied for every run."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, kind: str = "lora") -> None:
         self._directory = directory
         self._template = directory / "template"
         self.oracle_seconds = 0.0
@@ -80,7 +81,7 @@ class Programme:
         base = tiny_directory(directory / "base", vocab_size=8192)
         store = open_store(self._template)
         add_base(store, base)
-        self.job_id = add_job(store).id
+        self.job_id = add_kind(store, kind, directory).id
         store.close()
         home = self._copy("oracle")
         while not self._is_over(home):
@@ -170,6 +171,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=30, help="kills at seeded moments")
     parser.add_argument("--points", type=int, default=len(POINTS), help="how many of the named points")
     parser.add_argument("--seed", type=int, default=20_261_120)
+    parser.add_argument("--kind", choices=KINDS, default="lora", help="of job; points are those of lora")
     parser.add_argument("--json", action="store_true", help="print the runs as JSON")
     given = parser.parse_args()
     runs = []
@@ -177,7 +179,7 @@ def main() -> int:
     memory = Path("/dev/shm")
     parent = memory if memory.is_dir() else None
     with tempfile.TemporaryDirectory(prefix="tailor-faults-", dir=parent) as name:
-        programme = Programme(Path(name))
+        programme = Programme(Path(name), given.kind)
         points = random.Random(given.seed).sample(POINTS, min(given.points, len(POINTS)))
         plans = [[Kill(at_point=point)] for point in points]
         for number, kills in enumerate([*seeded_kills(programme, given.kills, given.seed), *plans]):

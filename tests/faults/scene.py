@@ -118,7 +118,9 @@ def remains_of(store: Store, job_id: str) -> Remains:
             for checkpoint in store.jobs.checkpoints(TENANT, job_id, limit=1000).items
         ),
         metrics=tuple(
-            f"{event.message} {json.dumps(event.data)}" for event in events if event.type == "metrics"
+            f"{event.message} {json.dumps(event.data | {'timing': None})}"
+            for event in events
+            if event.type == "metrics"
         ),
         messages=tuple(
             _without_files(event.message)

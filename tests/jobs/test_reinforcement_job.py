@@ -189,9 +189,13 @@ def _untimed(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name != "timing"}
 
 
+def no_judge(grader: Any, param: str) -> None:
+    raise InvalidRequest(f"Model {grader.model} does not exist.", param=param, code="model_not_found")
+
+
 def checked(**method: Any) -> Any:
     wanted = Method.model_validate({"type": "reinforcement", "reinforcement": method or None})
-    return check_method(wanted.reinforcement, lambda source, cases: [])
+    return check_method(wanted.reinforcement, lambda source, cases: [], no_judge)
 
 
 def test_what_a_worker_cannot_grade_with_is_refused_when_the_job_is_made() -> None:
@@ -202,15 +206,15 @@ def test_what_a_worker_cannot_grade_with_is_refused_when_the_job_is_made() -> No
         "input": [{"role": "user", "content": "{{ sample.output_text }}"}],
     }
     for grader, param in (
-        (judge, "method.reinforcement.grader"),
+        (judge, "method.reinforcement.grader.model"),
         (
             {"type": "multi", "graders": {"j": judge, "l": LIKENESS}, "calculate_output": "j + l"},
-            "method.reinforcement.grader.graders.j",
+            "method.reinforcement.grader.graders.j.model",
         ),
     ):
         with pytest.raises(InvalidRequest) as refused:
             checked(grader=grader)
-        assert (refused.value.param, refused.value.code) == (param, "model_grader_unavailable")
+        assert (refused.value.param, refused.value.code) == (param, "model_not_found")
     with pytest.raises(InvalidRequest) as refused:
         checked(grader=LIKENESS | {"evaluation_metric": "cosine"})
     assert refused.value.param == "method.reinforcement.grader.evaluation_metric"

@@ -46,7 +46,7 @@ def test_auto_leaves_nothing_open_and_survives_json() -> None:
     recipe = _auto()
     # A base is not rounded unless somebody asks, and nothing is tried out unless that is the method.
     open_ones = {name for name, value in recipe.to_dict().items() if value is None}
-    assert open_ones <= {"exploration", "quantization"}
+    assert open_ones <= {"exploration", "imitation", "quantization"}
     assert "auto" not in recipe.to_dict().values()
     assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
     assert recipe.num_steps == recipe.num_epochs * 75

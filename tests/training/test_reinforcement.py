@@ -357,7 +357,7 @@ def test_flat_groups_make_a_step_smaller_except_in_dapo(base: Path) -> None:
 
         practice = Practice(write=write, grade=grade, exploration=exploration, seed=1, max_context_tokens=256)
         learner = learner_of(base, loss=loss)
-        found = practice.gather(learner, prompts_of(2), 0, tick=lambda: None).rollouts
+        found = practice.gather(learner, prompts_of(2), 0, tick=lambda: None).items
         assert len(found) == 2
         assert sum(rollout.total_weight for rollout in found) == pytest.approx(wanted)
 

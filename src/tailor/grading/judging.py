@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from tailor.protocol.graders import GraderMessage, GraderSampling, LabelModelGrader, ScoreModelGrader
 from tailor.protocol.strict import StrictJsonError, parse_strict
-from tailor.protocol.templates import parse_template, render
+from tailor.protocol.templates import MissingVariable, look_up, parse_template, render
 
 _NUMBER: Final = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?(?![\w])")
 _KEYS: Final = ("result", "score", "label", "value", "answer")
@@ -52,9 +52,7 @@ def question_of(grader: ScoreModelGrader | LabelModelGrader, values: dict[str, A
     """The question about one item; raises as `render` does."""
     return Question(
         model=grader.model,
-        messages=tuple(
-            {"role": message.role, "content": _content(message, values)} for message in grader.input
-        ),
+        messages=tuple(made for message in grader.input for made in _messages(message, values)),
         sampling=grader.sampling_params or GraderSampling(),
         labels=tuple(grader.labels) if isinstance(grader, LabelModelGrader) else (),
     )
@@ -107,8 +105,30 @@ def _in_json(text: str) -> Any:
     return value
 
 
+def _messages(message: GraderMessage | str, values: dict[str, Any]) -> Iterator[dict[str, str]]:
+    """A message with its templates filled in; a path alone gives the messages that it leads to."""
+    if isinstance(message, GraderMessage):
+        yield {"role": message.role, "content": _content(message, values)}
+        return
+    [reference] = parse_template(message)
+    if isinstance(reference, str):
+        raise TypeError("a reference was checked before")
+    found = look_up(reference, values)
+    if not isinstance(found, list) or not all(isinstance(each, dict) and "role" in each for each in found):
+        raise MissingVariable(f"{{{{ {reference.path} }}}} is not a list of messages", reference.steps)
+    for each in found:
+        yield {"role": str(each["role"]), "content": _text(each.get("content"))}
+
+
 def _content(message: GraderMessage, values: dict[str, Any]) -> str:
     content = message.content
     parts = content if isinstance(content, list) else [content]
     texts = (part["text"] if isinstance(part, dict) else part for part in parts)
     return "\n".join(render(parse_template(text), values) for text in texts)
+
+
+def _text(content: Any) -> str:
+    """Of a message in OpenAI's form: text, or parts of it."""
+    parts = content if isinstance(content, list) else [content]
+    texts = (part.get("text") if isinstance(part, dict) else part for part in parts)
+    return "\n".join(text for text in texts if isinstance(text, str))

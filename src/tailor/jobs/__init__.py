@@ -3,9 +3,19 @@
 Light to import: torch comes only with a training worker.
 """
 
-from tailor.jobs.graders import check_method, python_sources
+from tailor.jobs.canaries import check_canaries
+from tailor.jobs.graders import check_grader, check_method, python_sources
 from tailor.jobs.options import JobOptions
 from tailor.jobs.settings import WorkerSettings, physical_cores
 from tailor.jobs.supervisor import Supervisor
 
-__all__ = ["JobOptions", "Supervisor", "WorkerSettings", "check_method", "physical_cores", "python_sources"]
+__all__ = [
+    "JobOptions",
+    "Supervisor",
+    "WorkerSettings",
+    "check_canaries",
+    "check_grader",
+    "check_method",
+    "physical_cores",
+    "python_sources",
+]

@@ -21,6 +21,9 @@ from tailor.store import Job, Lease, LeaseLost, Store, out_of_memory, sweep_left
 DISK_FULL = "disk_full"
 """The reason of a pause that ends by itself once there is room."""
 
+MODEL_UNAVAILABLE = "model_unavailable"
+"""The reason of a pause because a model that the job asks is not to be had."""
+
 EXIT_DONE = 0
 
 
@@ -29,6 +32,12 @@ class Refused(TailorError):
 
     status = 400
     type = "invalid_request_error"
+
+
+class Stuck(TailorError):
+    """The job needs something that somebody else must bring back; it rests until then."""
+
+    status = 503
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,6 +93,12 @@ def _end(attempt: Attempt, error: BaseException) -> int:
         case Interrupted() | Unavailable():
             lease.release()
             return EXIT_UNFINISHED
+        case Stuck():
+            lease.pause(
+                MODEL_UNAVAILABLE,
+                message=f"{error.sentence} The job is paused; nothing is lost. Resume it once the model "
+                "answers again.",
+            )
         case StorageFull():
             lease.pause(
                 DISK_FULL,

@@ -10,6 +10,7 @@ from tailor.jobs.forecast import Forecast
 from tailor.jobs.prepare import Prepared, Start
 from tailor.jobs.publish import drop_checkpoint, publish_checkpoint
 from tailor.jobs.pulse import BLOCK_PATIENCE_SECONDS, Interrupted
+from tailor.jobs.room import compare
 from tailor.store import JsonObject, Lease, reach
 from tailor.training import EpochEnd, Learner, Note, Progress, StepMetrics, save_checkpoint, train
 
@@ -40,7 +41,8 @@ class Fit:
         )
         self._log = MetricsLog(attempt.lease)
         self._saver = Saver(attempt, prepared, start.learner, self._log)
-        self._steps_per_epoch = math.ceil(len(prepared.tokenized.examples) / prepared.recipe.batch_size)
+        num_examples = len(prepared.tokenized.examples) + prepared.recipe.num_replayed
+        self._steps_per_epoch = math.ceil(num_examples / prepared.recipe.batch_size)
 
     def run(self) -> Progress:
         """Train to the end; where it ended.
@@ -58,6 +60,7 @@ class Fit:
             prepared.tokenized.examples,
             validation=prepared.validation.examples,
             practice=self._start.practice,
+            replay=prepared.replay,
             progress=progress,
             # A step of a large batch takes minutes; a cancelled job stops within a micro-batch.
             on_microbatch=attempt.pulse.tick,
@@ -73,6 +76,8 @@ class Fit:
                     if update.progress.max_microbatch_tokens != progress.max_microbatch_tokens:
                         self._record_microbatch(update.progress)
                     progress, figures = update.progress, self._note(update)
+                    if prepared.memory is not None and update.step == self._start.progress.step + 2:
+                        compare(attempt, prepared.memory)
                     reach("after_step")
                     self._keep_if_best(update.step, figures)
                     # The end of an epoch is an update of its own, and the better place to stop or save.
@@ -104,7 +109,8 @@ class Fit:
     def _end_epoch(self, progress: Progress, figures: JsonObject) -> None:
         """A model to use first, then the save: a crash in between redoes the epoch's end, not skips it."""
         self._log.flush()
-        if progress.step < self._prepared.recipe.num_steps and self._start.practice is None:
+        is_over = progress.is_stopped or progress.step == self._prepared.recipe.num_steps
+        if not is_over and self._prepared.recipe.exploration is None:
             self._publish(progress.step, figures)
         self._saver.save(progress)
         self._stop_if_asked(progress, figures, is_saved=True)

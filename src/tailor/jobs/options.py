@@ -27,6 +27,9 @@ class JobOptions:
     example_losses: bool | None = None
     """Whether each training example's loss is written to a file; None: unless there are very many."""
 
+    canaries: str | None = None
+    """Id of a file of cases that must not break: both models are asked; breaking them blocks promotion."""
+
     training: Mapping[str, Any] = field(default_factory=dict)
     """Everything else, for `training.Wanted`."""
 
@@ -35,7 +38,7 @@ class JobOptions:
         """Read a request's `tailor` object; raises InvalidRequest naming the field."""
         rest = dict(options)
         hold_out, proof_items = rest.pop("hold_out", None), rest.pop("proof_items", None)
-        example_losses = rest.pop("example_losses", None)
+        example_losses, canaries = rest.pop("example_losses", None), rest.pop("canaries", None)
         if example_losses is not None and not isinstance(example_losses, bool):
             raise InvalidRequest(
                 f"example_losses is {example_losses!r}, but must be true or false.",
@@ -51,10 +54,15 @@ class JobOptions:
                 f"proof_items is {proof_items!r}, but must be a whole number from 1 to 100000.",
                 param="tailor.proof_items",
             )
+        if canaries is not None and not isinstance(canaries, str):
+            raise InvalidRequest(
+                f"canaries is {canaries!r}, but must be the id of a file of cases.", param="tailor.canaries"
+            )
         return cls(
             hold_out=hold_out,
             proof_items=proof_items or cls().proof_items,
             example_losses=example_losses,
+            canaries=canaries,
             training=rest,
         )
 

@@ -13,7 +13,7 @@ from tailor.inference import (
     WrittenAnswer,
 )
 from tailor.models import twin_of
-from tailor.training import Asked, GradeAll, Learner, Practice, TokenizedPrompt
+from tailor.training import Asked, GradeAll, Learner, OwnAnswers, Practice, TokenizedPrompt, Write
 
 _LIMITS = EngineLimits(max_running=128, max_tokens_per_step=2048)
 """Nobody waits for a first token here, so prompts are read in large pieces."""
@@ -24,6 +24,32 @@ def make_practice(learner: Learner, grade: GradeAll, validation: Sequence[Tokeni
     recipe = learner.recipe
     if recipe.exploration is None:
         raise TypeError("a recipe of another method has nothing to try")
+    return Practice(
+        write=_write(learner),
+        grade=grade,
+        exploration=recipe.exploration,
+        seed=recipe.seed,
+        max_context_tokens=recipe.max_context_tokens,
+        validation=validation,
+    )
+
+
+def make_own_answers(learner: Learner) -> OwnAnswers:
+    """Where the steps of a distillation get the answers from that the student writes."""
+    recipe = learner.recipe
+    if recipe.imitation is None:
+        raise TypeError("a recipe of another method imitates nobody")
+    return OwnAnswers(
+        write=_write(learner),
+        imitation=recipe.imitation,
+        seed=recipe.seed,
+        max_context_tokens=recipe.max_context_tokens,
+    )
+
+
+def _write(learner: Learner) -> Write:
+    """Answers of the weights as they are."""
+    recipe = learner.recipe
     writer = Writer(twin_of(learner.loaded), context_length=recipe.max_context_tokens, limits=_LIMITS)
     model = ModelKey(base=learner.loaded.digest)
 
@@ -41,11 +67,4 @@ def make_practice(learner: Learner, grade: GradeAll, validation: Sequence[Tokeni
         ]
         return writer.write(requests, tick)
 
-    return Practice(
-        write=write,
-        grade=grade,
-        exploration=recipe.exploration,
-        seed=recipe.seed,
-        max_context_tokens=recipe.max_context_tokens,
-        validation=validation,
-    )
+    return write

@@ -5,32 +5,42 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from tailor.data import Dataset, hold_out, write_jsonl
+from tailor.data import Dataset, Lesson, hold_out, write_jsonl
 from tailor.errors import NotFound
+from tailor.jobs.asking import Asking
 from tailor.jobs.attempt import Attempt, Refused
 from tailor.jobs.graders import Grading, grader_of
 from tailor.jobs.options import JobOptions
-from tailor.jobs.practice import make_practice
+from tailor.jobs.practice import make_own_answers, make_practice
 from tailor.jobs.pulse import BLOCK_PATIENCE_SECONDS
+from tailor.jobs.replaying import replayed
+from tailor.jobs.room import fitted
+from tailor.jobs.teaching import School
 from tailor.jobs.validate import method_of, read_checked
 from tailor.models import BaseFacts, Template, inspect, load_template, native_dtype
 from tailor.store import Base, Corrupt, read_manifest
 from tailor.training import (
     Learner,
+    OwnAnswers,
     Practice,
     Progress,
     Recipe,
     Tokenized,
+    TokenizedExample,
+    TokenizedPrompt,
     Wanted,
     load_checkpoint,
     make_deterministic,
     tokenize,
+    tokenize_lessons,
+    tokenize_opinions,
     tokenize_preferences,
     tokenize_prompts,
     tokenize_texts,
 )
+from tailor.training.planning import MemoryEstimate
 
 _LINES_IN_MESSAGE = 20
 
@@ -60,8 +70,12 @@ class Prepared:
     template: Template
     recipe: Recipe
     options: JobOptions
+    memory: MemoryEstimate | None = None
+    """What the worker will take at its peak, as foretold; None where it depends on answers to come."""
     grading: Grading | None = None
     """What judges the model's answers; None for other methods than reinforcement."""
+    replay: Sequence[TokenizedExample] = ()
+    """General examples that are mixed in."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,19 +84,22 @@ class Start:
 
     learner: Learner
     progress: Progress
-    practice: Practice | None = None
-    """Where items come from, if they are made by trying."""
+    practice: Practice | OwnAnswers | None = None
+    """Where items come from, if the model in training makes them."""
 
 
-_TOKENIZERS: Mapping[str, Callable[..., Tokenized[Any]]] = {
+TOKENIZERS: Mapping[str, Callable[..., Tokenized[Any]]] = {
     "supervised": tokenize,
     "dpo": tokenize_preferences,
+    "reward_model": tokenize_preferences,
+    "kto": tokenize_opinions,
     "text": tokenize_texts,
     "reinforcement": tokenize_prompts,
+    "distillation": tokenize_lessons,
 }
 
 
-def prepare(attempt: Attempt) -> tuple[Prepared, Start]:
+def prepare(attempt: Attempt, asking: Asking) -> tuple[Prepared, Start]:
     """Read the files, hold examples out, resolve the recipe, load the model and the newest good save.
 
     Raises:
@@ -93,32 +110,45 @@ def prepare(attempt: Attempt) -> tuple[Prepared, Start]:
     options = JobOptions.parse(job.options)
     base = _base(attempt)
     directory = Path(base.directory)
-    training, held_out = _split(attempt, options)
-    pulse.stop_if_asked()
-    template = load_template(directory)
-    facts = _facts(base)
-    wanted = Wanted.parse(job.hyperparameters, options.training)
-    limit = min(wanted.max_context_tokens or facts.context_length, facts.context_length)
     method = method_of(job)
-    as_tokens = _TOKENIZERS[method]
+    wanted = Wanted.parse(job.hyperparameters, options.training)
+    template = load_template(directory)
+    school = School(attempt, asking, wanted, template) if method == "distillation" else None
+    training, held_out = _split(attempt, options, school)
+    pulse.stop_if_asked()
+    facts = _facts(base)
+    limit = min(wanted.max_context_tokens or facts.context_length, facts.context_length)
+    as_tokens = _tokenize_answers if school and school.signal == "answers" else TOKENIZERS[method]
     tokenized = as_tokens(training.examples, template, max_tokens=limit)
     validation = as_tokens(held_out.dataset.examples if held_out else (), template, max_tokens=limit)
     _report_lost(attempt, tokenized, limit)
-    grading = Grading(grader_of(job)) if method == "reinforcement" else None
+    grader = grader_of(job) if method == "reinforcement" else None
+    grading = Grading(grader, asking) if grader is not None else None
     pulse.stop_if_asked()
+    replay, fingerprint = replayed(attempt, wanted, template, limit=limit)
+    if wanted.patience and not validation.examples:
+        raise Refused(
+            "To stop early, training must look at held-out examples, and there are none.",
+            code="nothing_held_out",
+            param="tailor.early_stopping",
+            remedy="Give a validation file, or leave out tailor.hold_out.",
+        )
     recipe = _saved_recipe(attempt) or Recipe.auto(
-        tokenized.facts,
+        replace(tokenized.facts, num_replay=len(replay), replay=fingerprint),
         facts,
         wanted,
         seed=job.seed,
         method=method,
         native_dtype=native_dtype(),
         parent=_parent(attempt),
+        teacher=school.digest if school else None,
     )
+    recipe, memory = fitted(attempt, facts, recipe, tokenized.examples)
     _show(attempt, recipe)
     pulse.enter("preparing", patience_seconds=BLOCK_PATIENCE_SECONDS)
     make_deterministic(attempt.settings.num_threads)
-    learner = Learner.open(directory, recipe, parent=_parent(attempt))
+    teacher = school.load(recipe) if school else None
+    learner = Learner.open(directory, recipe, parent=_parent(attempt), teacher=teacher)
     learner.measure_reference([*tokenized.examples, *validation.examples], tick=pulse.stop_if_asked)
     progress = _within_memory(attempt, recipe, _restore(attempt, learner, training.fingerprint))
     pulse.stop_if_asked()
@@ -131,10 +161,21 @@ def prepare(attempt: Attempt) -> tuple[Prepared, Start]:
         template=template,
         recipe=recipe,
         options=options,
+        memory=memory,
         grading=grading,
+        replay=replay,
     )
-    practice = make_practice(learner, grading, validation.examples) if grading else None
+    practice: Practice | OwnAnswers | None = None
+    if grading is not None:
+        practice = make_practice(learner, grading, cast("Sequence[TokenizedPrompt]", validation.examples))
+    elif recipe.imitation is not None and recipe.imitation.own_share:
+        practice = make_own_answers(learner)
     return prepared, Start(learner=learner, progress=progress, practice=practice)
+
+
+def _tokenize_answers(lessons: Sequence[Lesson], template: Template, *, max_tokens: int) -> Tokenized:
+    """Answered lessons as supervised examples."""
+    return tokenize([lesson.as_example() for lesson in lessons], template, max_tokens=max_tokens)
 
 
 def _base(attempt: Attempt) -> Base:
@@ -169,17 +210,28 @@ def _parent(attempt: Attempt) -> Path | None:
     return attempt.store.weights.verify(attempt.store.versions.get(job.tenant, job.parent).digest)
 
 
-def _split(attempt: Attempt, options: JobOptions) -> tuple[Dataset[Any], HeldOut | None]:
-    """Training examples, and what is held out: the validation file, else a part of the training file."""
+def _split(
+    attempt: Attempt, options: JobOptions, school: School | None
+) -> tuple[Dataset[Any], HeldOut | None]:
+    """Training examples, and what is held out: the validation file, else a part of the training file.
+
+    Where there is a school, both come with the teacher's answers.
+    """
     job, lease, tick = attempt.job, attempt.lease, attempt.pulse.stop_if_asked
     dataset = read_checked(lease.open_training(), job, "training_file", tick)
     stream = lease.open_validation()
     if stream is not None and job.validation_file is not None:
         validation = read_checked(stream, job, "validation_file", tick)
         source = f"validation file {job.validation_file}"
+        if school is not None:
+            dataset = school.teach(dataset, is_held_out=False)
+            validation = school.teach(validation, is_held_out=True)
         return dataset, HeldOut(dataset=validation, data=source, file=job.validation_file)
     share, maximum = options.share_and_maximum(len(dataset))
     training, held = hold_out(dataset, share=share, maximum=maximum, seed=job.seed)
+    if school is not None:
+        training = school.teach(training, is_held_out=False)
+        held = school.teach(held, is_held_out=True)
     if not len(held):
         lease.add_event(
             "No examples are held out, so nothing will be proven about the model. Give a validation file"
@@ -187,7 +239,7 @@ def _split(attempt: Attempt, options: JobOptions) -> tuple[Dataset[Any], HeldOut
             level="warn",
             once_key="hold_out",
         )
-        return dataset, None
+        return training, None
     record = attempt.store.files.add(
         job.tenant,
         data=write_jsonl(held.examples),

@@ -6,14 +6,16 @@ import shutil
 import time
 from typing import Literal
 
+from tailor.data import DataReport
 from tailor.errors import InvalidRequest, NotFound
 from tailor.jobs.attempt import Attempt
 from tailor.jobs.names import version_name
 from tailor.jobs.prepare import Prepared
 from tailor.jobs.results import result_csv
+from tailor.jobs.validate import read_checked
 from tailor.protocol import Proof
 from tailor.store import Checkpoint, FileRecord, JsonObject, Version, reach, write_directory
-from tailor.training import Learner, software
+from tailor.training import Learner, Progress, software
 
 _PAGE = 1000
 
@@ -51,6 +53,7 @@ def make_version(
     digest: str,
     metrics: JsonObject,
     proof: Proof | None = None,
+    data: JsonObject | None = None,
 ) -> Version:
     """The record of a version: everything needed to say what it is and how it came to be."""
     job, recipe = attempt.job, prepared.recipe
@@ -72,6 +75,7 @@ def make_version(
         metrics=metrics,
         parent=job.parent,
         proof=None if proof is None else proof.model_dump(mode="json"),
+        data=data,
     )
 
 
@@ -107,6 +111,7 @@ def publish_final(
     prepared: Prepared,
     *,
     digest: str,
+    progress: Progress,
     proof: Proof | None,
     losses: FileRecord | None = None,
 ) -> None:
@@ -124,16 +129,51 @@ def publish_final(
         attempt,
         prepared,
         kind="final",
-        step=prepared.recipe.num_steps,
+        step=progress.final_step,
         digest=digest,
-        metrics=rows[-1] if rows else {},
+        metrics=next((row for row in reversed(rows) if row["step"] <= progress.final_step), {}),
         proof=proof,
+        data=_data(attempt, prepared),
     )
     lease.publish(
         version,
         result_files=[record.id, *([losses.id] if losses else [])],
-        trained_tokens=prepared.tokenized.facts.num_tokens * prepared.recipe.num_epochs,
+        trained_tokens=progress.num_tokens
+        if progress.is_stopped
+        else prepared.tokenized.facts.num_tokens * prepared.recipe.num_epochs,
     )
+
+
+def _data(attempt: Attempt, prepared: Prepared) -> JsonObject:
+    """What was learned and what was held out, with the reports of both files."""
+    job, lease, tick = attempt.job, attempt.lease, attempt.pulse.stop_if_asked
+    dataset = read_checked(lease.open_training(), job, "training_file", tick)
+    facts = prepared.tokenized.facts
+    learned = f"{len(prepared.training)} examples, {facts.num_tokens:,} tokens an epoch"
+    found: JsonObject = {
+        "training": _in_short(dataset.report),
+        "learned": {"summary": learned, "num_examples": len(prepared.training)},
+    }
+    stream = lease.open_validation()
+    if stream is not None:
+        validation = read_checked(stream, job, "validation_file", tick)
+        return found | {"validation": _in_short(validation.report)}
+    if prepared.held_out is not None:
+        count = len(prepared.held_out.dataset)
+        summary = f"{count} examples, {prepared.held_out.data}"
+        found["held out"] = {"summary": summary, "num_examples": count, "file": prepared.held_out.file}
+    return found
+
+
+def _in_short(report: DataReport) -> JsonObject:
+    """A report without what is said line by line."""
+    return {
+        "summary": report.summary(),
+        "num_lines": report.num_lines,
+        "num_examples": report.num_examples,
+        "num_advice": report.num_advice,
+        "counts": report.counts,
+    }
 
 
 def stored_metrics(attempt: Attempt) -> list[JsonObject]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from pathlib import Path
 
 from tailor.errors import StorageFull
-from tailor.evals import LocalPair, Question, prove, prove_rewards
-from tailor.jobs.attempt import Attempt, record_incident
+from tailor.evals import Along, Battery, LocalPair, Question, prove, prove_judgements, prove_rewards
+from tailor.evals.canaries import Canaries
+from tailor.jobs.asking import Asking
+from tailor.jobs.attempt import Attempt, Stuck, record_incident
+from tailor.jobs.canaries import read_canaries
 from tailor.jobs.fit import Fit
 from tailor.jobs.losses import write_losses
 from tailor.jobs.names import version_name
@@ -16,14 +20,22 @@ from tailor.jobs.publish import publish_final, publish_weights
 from tailor.jobs.pulse import BLOCK_PATIENCE_SECONDS, Interrupted
 from tailor.protocol import Proof
 from tailor.store import LeaseLost, reach, remove_directory
+from tailor.training import RewardModel
 
 
 def tune(attempt: Attempt) -> None:
     """Turn a job into a version."""
-    lease, pulse = attempt.lease, attempt.pulse
+    lease = attempt.lease
     reach("after_claim")
     lease.add_event("Fine-tuning job started", once_key="started")
-    prepared, start = prepare(attempt)
+    with Asking(attempt) as asking:
+        _tune(attempt, asking)
+
+
+def _tune(attempt: Attempt, asking: Asking) -> None:
+    lease, pulse = attempt.lease, attempt.pulse
+    canaries = read_canaries(attempt.store, attempt.job)
+    prepared, start = prepare(attempt, asking)
     progress = Fit(attempt, prepared, start).run()
     pulse.enter("evaluating", patience_seconds=BLOCK_PATIENCE_SECONDS)
     pulse.expect(estimated_finish=None)
@@ -35,16 +47,27 @@ def tune(attempt: Attempt) -> None:
     proof = None
     if prepared.held_out is not None:
         proof = _proof(
-            attempt, prepared, prepared.held_out, digest, is_packed=progress.is_packed is not False
+            attempt,
+            prepared,
+            prepared.held_out,
+            digest,
+            canaries=canaries,
+            is_packed=progress.is_packed is not False,
         )
     pulse.stop_if_asked()
     lease.heartbeat(phase="publishing")
-    publish_final(attempt, prepared, digest=digest, proof=proof, losses=losses)
+    publish_final(attempt, prepared, digest=digest, progress=progress, proof=proof, losses=losses)
     remove_directory(lease.directory)
 
 
 def _proof(
-    attempt: Attempt, prepared: Prepared, held_out: HeldOut, digest: str, *, is_packed: bool
+    attempt: Attempt,
+    prepared: Prepared,
+    held_out: HeldOut,
+    digest: str,
+    *,
+    canaries: Canaries | None,
+    is_packed: bool,
 ) -> Proof | None:
     """Base against version; a fault in here costs the proof, never the model."""
     question = Question(
@@ -71,18 +94,8 @@ def _proof(
             context_length=limit,
             is_packed=is_packed,
         ) as pair:
-            if prepared.grading is not None and prepared.recipe.exploration is not None:
-                return prove_rewards(
-                    pair,
-                    question,
-                    prepared.template,
-                    prepared.grading,
-                    context_length=limit,
-                    max_tokens=prepared.recipe.exploration.max_tokens,
-                    tick=tick,
-                )
-            return prove(pair, question, prepared.template, context_length=limit, tick=tick)
-    except (Interrupted, LeaseLost, StorageFull):
+            return _examine(prepared, question, pair, attempt.store.weights.path(digest), canaries, tick)
+    except (Interrupted, LeaseLost, StorageFull, Stuck):
         raise
     except Exception as error:
         incident = record_incident(attempt, error)
@@ -92,3 +105,45 @@ def _proof(
             level="error",
         )
         return None
+
+
+def _examine(
+    prepared: Prepared,
+    question: Question,
+    pair: LocalPair,
+    weights: Path,
+    canaries: Canaries | None,
+    tick: Callable[[float], None],
+) -> Proof:
+    """What the method calls for; and what was forgotten, where the version still writes."""
+    recipe, template = prepared.recipe, prepared.template
+    limit = recipe.max_context_tokens
+    if recipe.method == "reward_model":
+        judge = RewardModel.open(
+            weights,
+            Path(prepared.base.directory),
+            dtype=recipe.dtype,
+        )
+        return prove_judgements(
+            pair,
+            question,
+            template,
+            lambda examples: judge.rewards([each.ids.tolist() for each in examples]),
+            context_length=limit,
+            tick=tick,
+        )
+    battery = Battery.read(template, max_tokens=limit)
+    along = Along(pair, battery, canaries, template, max_tokens=limit, tick=tick)
+    if prepared.grading is not None and recipe.exploration is not None:
+        proof = prove_rewards(
+            along,
+            question,
+            template,
+            prepared.grading,
+            context_length=limit,
+            max_tokens=recipe.exploration.max_tokens,
+            tick=tick,
+        )
+    else:
+        proof = prove(along, question, template, context_length=limit, tick=tick)
+    return proof.model_copy(update={"forgetting": along.forgetting()})

@@ -56,8 +56,8 @@ def read_checked(
     method = method_of(job)
     with stream:
         dataset = read_for(method, _watched(stream, tick), name=name, part=param)
-    if method == "reinforcement":
-        missing = missing_fields(grader_of(job), dataset.examples)
+    if (grader := grader_of(job)) is not None:
+        missing = missing_fields(grader, dataset.examples)
         dataset = replace(dataset, report=dataset.report.including(missing))
     if not dataset.report.ok:
         error = dataset.report.job_error(param=param)

@@ -17,11 +17,13 @@ from tailor.protocol.chat import (
     TopLogprob,
     Usage,
 )
+from tailor.protocol.embeddings import EmbeddingList, EmbeddingObject, EmbeddingRequest, EmbeddingUsage
 from tailor.protocol.error import ErrorDetail, ErrorEnvelope
 from tailor.protocol.files import MAX_FILE_BYTES, UPLOAD_PURPOSES, FileDeleted, FileObject
 from tailor.protocol.fine_tuning import (
     CheckpointMetrics,
     CheckpointObject,
+    DistillationMethod,
     EventObject,
     JobError,
     JobObject,
@@ -40,12 +42,26 @@ from tailor.protocol.graders import (
 from tailor.protocol.hyperparameters import Hyperparameters
 from tailor.protocol.ids import ID_PATTERN, is_id, new_id, random_name
 from tailor.protocol.models import ModelDeleted, ModelObject
-from tailor.protocol.names import BASE_PATTERN, SUFFIX_PATTERN, VersionName
+from tailor.protocol.names import ALIAS_PATTERN, BASE_PATTERN, SUFFIX_PATTERN, VersionName
 from tailor.protocol.pages import CursorPage, WholeList
-from tailor.protocol.proof import Arm, Difference, Interval, Proof, ProofItem
+from tailor.protocol.plans import PlannedMemory, TrainingPlan
+from tailor.protocol.proof import (
+    Arm,
+    Artefacts,
+    CanaryResult,
+    Cluster,
+    Difference,
+    Forgetting,
+    Interval,
+    PairedResult,
+    ProbeResult,
+    Proof,
+    ProofItem,
+)
 from tailor.protocol.reinforcement import ReinforcementHyperparameters, ReinforcementMethod
 
 __all__ = [
+    "ALIAS_PATTERN",
     "BASE_PATTERN",
     "ID_PATTERN",
     "MAX_FILE_BYTES",
@@ -53,6 +69,8 @@ __all__ = [
     "UPLOAD_PURPOSES",
     "AnswerMessage",
     "Arm",
+    "Artefacts",
+    "CanaryResult",
     "ChatCompletion",
     "ChatMessage",
     "ChatRequest",
@@ -60,15 +78,22 @@ __all__ = [
     "CheckpointObject",
     "Choice",
     "ChoiceLogprobs",
+    "Cluster",
     "CompletionDeleted",
     "CursorPage",
     "Difference",
+    "DistillationMethod",
     "ErrorDetail",
     "ErrorEnvelope",
+    "EmbeddingList",
+    "EmbeddingObject",
+    "EmbeddingRequest",
+    "EmbeddingUsage",
     "EventObject",
     "FileDeleted",
     "FileObject",
     "FinishReason",
+    "Forgetting",
     "FunctionCall",
     "Grader",
     "GraderErrors",
@@ -84,8 +109,11 @@ __all__ = [
     "JobRequest",
     "MetadataUpdate",
     "Method",
+    "PairedResult",
+    "ProbeResult",
     "ModelDeleted",
     "ModelObject",
+    "PlannedMemory",
     "Proof",
     "ProofItem",
     "ReinforcementHyperparameters",
@@ -94,6 +122,7 @@ __all__ = [
     "TokenLogprob",
     "ToolCall",
     "TopLogprob",
+    "TrainingPlan",
     "Usage",
     "VersionName",
     "WholeList",

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from tailor.protocol.graders import Grader
 from tailor.protocol.hyperparameters import Auto, Hyperparameters
 from tailor.protocol.names import SUFFIX_PATTERN
 from tailor.protocol.reinforcement import ReinforcementHyperparameters, ReinforcementMethod
@@ -42,6 +43,24 @@ class TextMethod(SupervisedMethod):
     """`method.text`, ours: continued pre-training on plain text."""
 
 
+class RewardModelMethod(SupervisedMethod):
+    """`method.reward_model`, ours: learning to judge, from the same pairs as `dpo`."""
+
+
+class DistillationMethod(BaseModel):
+    """`method.distillation`, ours: learning what another model says, or what it would say."""
+
+    model_config = ConfigDict(extra="allow")
+
+    teacher: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    """Any model that the server can ask."""
+    grader: Grader | None = None
+    """Answers that do not pass it are not learned."""
+    pass_threshold: Annotated[float, Field(allow_inf_nan=False, strict=True)] | None = None
+    """Score from which an answer passes; without it what the grader says, else 0.5."""
+    hyperparameters: Hyperparameters | None = None
+
+
 class Method(BaseModel):
     """How to train; only the part named by `type` counts."""
 
@@ -50,18 +69,22 @@ class Method(BaseModel):
     type: Annotated[str, StringConstraints(max_length=64)] = "supervised"
     supervised: SupervisedMethod | None = None
     dpo: PreferenceMethod | None = None
+    kto: PreferenceMethod | None = None
     text: TextMethod | None = None
+    reward_model: RewardModelMethod | None = None
+    distillation: DistillationMethod | None = None
     reinforcement: ReinforcementMethod | None = None
 
     @property
     def hyperparameters(self) -> Hyperparameters:
         """Those of the part that counts."""
-        if self.type == "dpo":
-            return (self.dpo and self.dpo.hyperparameters) or PreferenceHyperparameters()
+        if self.type in ("dpo", "kto"):
+            preference = self.dpo if self.type == "dpo" else self.kto
+            return (preference and preference.hyperparameters) or PreferenceHyperparameters()
         if self.type == "reinforcement":
             wanted = self.reinforcement and self.reinforcement.hyperparameters
             return wanted or ReinforcementHyperparameters()
-        part: SupervisedMethod | None = getattr(self, self.type, None)
+        part: SupervisedMethod | DistillationMethod | None = getattr(self, self.type, None)
         return (part and part.hyperparameters) or Hyperparameters()
 
 

@@ -132,7 +132,17 @@ class GraderSampling(_Part):
     reasoning_effort: Annotated[str, StringConstraints(max_length=32)] | None = None
 
 
-Conversation = Annotated[list[GraderMessage], Field(min_length=1, max_length=256)]
+def _check_reference(text: str) -> str:
+    parts = parse_template(text)
+    if len(parts) != 1 or isinstance(parts[0], str):
+        raise ValueError('a text in place of a message should be a path alone, such as "{{ item.messages }}"')
+    return text
+
+
+MessagesReference = Annotated[str, StringConstraints(max_length=1000), AfterValidator(_check_reference)]
+"""Ours: a path in braces in place of a message stands for all messages that it leads to."""
+
+Conversation = Annotated[list[GraderMessage | MessagesReference], Field(min_length=1, max_length=256)]
 
 
 class ScoreModelGrader(_Part):

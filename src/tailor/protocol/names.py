@@ -13,6 +13,7 @@ _NAME = re.compile(
 )
 SUFFIX_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 BASE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,95}$"
+ALIAS_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

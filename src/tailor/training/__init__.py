@@ -2,6 +2,8 @@
 
 from tailor.training.batches import Tokenized, TokenizedExample, tokenize
 from tailor.training.checkpoints import load_checkpoint, save_checkpoint, software
+from tailor.training.distillation import TokenizedLesson, same_tokens, tokenize_lessons
+from tailor.training.imitation import Imitation
 from tailor.training.learner import Learner, StepResult
 from tailor.training.loop import (
     EpochEnd,
@@ -13,8 +15,11 @@ from tailor.training.loop import (
     train,
 )
 from tailor.training.objective import ExampleScore, score
+from tailor.training.opinions import TokenizedOpinion, tokenize_opinions
+from tailor.training.own_answers import OwnAnswers
 from tailor.training.preferences import TokenizedPair, mean_log_likelihoods, tokenize_preferences
 from tailor.training.recipe import DatasetFacts, Recipe
+from tailor.training.reward_models import RewardModel, is_reward_model
 from tailor.training.rollouts import (
     Asked,
     GradeAll,
@@ -33,28 +38,37 @@ __all__ = [
     "EpochEnd",
     "ExampleScore",
     "GradeAll",
+    "Imitation",
     "Learner",
     "Note",
+    "OwnAnswers",
     "Practice",
     "Progress",
     "Recipe",
+    "RewardModel",
     "StepMetrics",
     "StepResult",
     "Tokenized",
     "TokenizedExample",
+    "TokenizedLesson",
+    "TokenizedOpinion",
     "TokenizedPair",
     "TokenizedPrompt",
     "Update",
     "Wanted",
     "Write",
     "Written",
+    "is_reward_model",
     "load_checkpoint",
     "make_deterministic",
     "mean_log_likelihoods",
+    "same_tokens",
     "save_checkpoint",
     "score",
     "software",
     "tokenize",
+    "tokenize_lessons",
+    "tokenize_opinions",
     "tokenize_preferences",
     "tokenize_prompts",
     "tokenize_texts",

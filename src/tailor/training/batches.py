@@ -105,11 +105,16 @@ class Tokenized(Generic[Kept]):
     truncated_lines: tuple[int, ...]
     """Lines that lost their end."""
 
+    have_answers: bool = True
+    """False if some examples are prompts alone."""
+
     @property
     def facts(self) -> DatasetFacts:
         """What the automatic recipe looks at."""
         return DatasetFacts(
-            num_examples=len(self.examples), num_tokens=sum(example.num_tokens for example in self.examples)
+            num_examples=len(self.examples),
+            num_tokens=sum(example.num_tokens for example in self.examples),
+            have_answers=self.have_answers,
         )
 
 
@@ -161,12 +166,21 @@ def epoch_order(examples: Sequence[Item], *, seed: int, epoch: int) -> tuple[Ite
 
 
 class DataOrder(Generic[Kept]):
-    """Which examples make up which step."""
+    """Which examples make up which step; general ones are mixed in where the recipe says so."""
 
-    def __init__(self, examples: Sequence[Kept], recipe: Recipe) -> None:
+    def __init__(self, examples: Sequence[Kept], recipe: Recipe, replay: Sequence[Kept] = ()) -> None:
         self._recipe = recipe
-        self.steps_per_epoch = math.ceil(len(examples) / recipe.batch_size)
-        self._epoch = lru_cache(maxsize=1)(lambda epoch: epoch_order(examples, seed=recipe.seed, epoch=epoch))
+        num_replayed = recipe.num_replayed if replay else 0
+        self.steps_per_epoch = math.ceil((len(examples) + num_replayed) / recipe.batch_size)
+        # Each epoch takes the next ones of a fixed order, so that all are seen before any is seen again.
+        again = epoch_order(replay, seed=recipe.seed, epoch=-1)
+
+        def order(epoch: int) -> tuple[Kept, ...]:
+            begin = epoch * num_replayed
+            taken = [again[(begin + place) % len(again)] for place in range(num_replayed)]
+            return epoch_order([*examples, *taken], seed=recipe.seed, epoch=epoch)
+
+        self._epoch = lru_cache(maxsize=1)(order)
 
     def epoch_of(self, step: int) -> int:
         """Epoch of a step; both count from 0."""
@@ -241,6 +255,9 @@ class Batch:
     examples_N: Tensor
     """Which example of the batch each target belongs to."""
 
+    ends_B: Tensor
+    """Index of each example's last token."""
+
 
 def pack(examples: Sequence[TokenizedExample], *, share: bool = True) -> Batch:
     """Examples side by side, without padding; what several begin with is there once, if shared.
@@ -259,4 +276,5 @@ def pack(examples: Sequence[TokenizedExample], *, share: bool = True) -> Batch:
         examples_N=torch.repeat_interleave(
             torch.arange(len(examples)), torch.tensor([len(at) for at in targets])
         ),
+        ends_B=torch.stack([places[-1] for places in segments.places]),
     )

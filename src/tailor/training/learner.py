@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -26,12 +27,16 @@ from tailor.models import (
     save_full,
 )
 from tailor.training.batches import Trainable, microbatches_of, shards_of
+from tailor.training.distillation import DistillationObjective
+from tailor.training.keeping import Kept
 from tailor.training.objective import Figures, LikelihoodObjective, Objective
+from tailor.training.opinions import OpinionObjective, TokenizedOpinion
 from tailor.training.optimizers import make_optimizers
 from tailor.training.output import is_packed
 from tailor.training.preferences import PreferenceObjective
 from tailor.training.recipe import Recipe
 from tailor.training.reinforcement import ReinforcementObjective
+from tailor.training.reward_models import HEAD_NAME, RewardObjective, new_head, save_head
 from tailor.training.shards import Gradients, ShardResult, added, shard_results, tree_sum
 
 
@@ -63,39 +68,59 @@ class StepResult:
 class Learner:
     """A model with its trainable weights, gradients and optimiser."""
 
-    def __init__(self, loaded: LoadedModel, recipe: Recipe, *, base: Path) -> None:
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        recipe: Recipe,
+        *,
+        base: Path,
+        parent: Path | None = None,
+        teacher: LoadedModel | None = None,
+    ) -> None:
         self.loaded, self.recipe, self.base = loaded, recipe, base
         self.parameters: dict[str, Tensor] = adapter_parameters(loaded.model)
+        if recipe.method == "reward_model":
+            self.parameters[HEAD_NAME] = new_head(loaded, parent)
         # bf16 rounding hides updates below 0.4 %, so the optimiser works on float32 copies.
         self.masters: dict[str, Tensor] = {
             name: torch.nn.Parameter(parameter.detach().to(torch.float32, copy=True))
             for name, parameter in self.parameters.items()
         }
         self.optimizers = make_optimizers(self.masters, recipe, tables=_tables(loaded, self.parameters))
+        self.kept = Kept(self.masters)
+        """Beside them: the best so far, or the mean of the last ones."""
         self.gradients: Gradients = []
         """Of the last `forward_backward`, in the order of `parameters`; gone after `step`."""
-        self.objective = _objective(recipe)
+        self.objective = _objective(recipe, self.parameters, teacher)
         self._dropouts = dropouts(loaded.model)
         if recipe.recompute_activations:
             recompute_activations(loaded.model)
 
     @classmethod
-    def open(cls, base: Path, recipe: Recipe, *, parent: Path | None = None) -> Learner:
+    def open(
+        cls,
+        base: Path,
+        recipe: Recipe,
+        *,
+        parent: Path | None = None,
+        teacher: LoadedModel | None = None,
+    ) -> Learner:
         """Load the base (or a full version to train further) and make the recipe's weights trainable.
 
         `parent` is the directory of the version to go on from; `base` stays the directory of its base.
+        `teacher` is whose logits are learned from, where the recipe has an imitation.
         """
         if recipe.adapter == "full":
             directory = parent or base
             loaded = load_base(directory, dtype=recipe.dtype)
             loaded.model.requires_grad_(True)
-            return cls(loaded, recipe, base=directory)
+            return cls(loaded, recipe, base=directory, parent=parent, teacher=teacher)
         loaded = load_base(base, dtype=recipe.dtype, quantization=recipe.quantization)
         if parent is not None:
             load_adapter(loaded, parent, dropout=recipe.dropout)
         else:
             attach(loaded, recipe.adapter_method, seed=recipe.seed)
-        return cls(loaded, recipe, base=base)
+        return cls(loaded, recipe, base=base, parent=parent, teacher=teacher)
 
     def forward_backward(
         self,
@@ -115,6 +140,7 @@ class Learner:
             torch.OutOfMemoryError: try again with a smaller `max_microbatch_tokens`; the result is the same
                 up to rounding.
         """
+        self._begin(examples, max_microbatch_tokens, on_microbatch)
         self._set_dropout(True)
         try:
             return self._gradient_of(examples, step, max_microbatch_tokens, on_microbatch)
@@ -136,6 +162,7 @@ class Learner:
     ) -> Figures:
         """The objective over items, without training on them."""
         total = Figures()
+        self._begin(items, None, on_microbatch)
         by_length = sorted(items, key=lambda item: item.num_tokens)
         room, share = self.recipe.max_microbatch_tokens, is_packed(self.loaded)
         with torch.no_grad():
@@ -144,6 +171,19 @@ class Learner:
                     on_microbatch()
                 total += self.objective.part(self.loaded, group).figures
         return total
+
+    def _begin(
+        self,
+        items: Sequence[Trainable],
+        max_microbatch_tokens: int | None,
+        on_microbatch: Callable[[], None] | None,
+    ) -> None:
+        """Let the objective measure what all items have in common, before they are computed in parts."""
+        if isinstance(self.objective, OpinionObjective):
+            room = max_microbatch_tokens or self.recipe.max_microbatch_tokens
+            opinions = cast("Sequence[TokenizedOpinion]", items)
+            tick = on_microbatch or (lambda: None)
+            self.objective.begin(self.loaded, opinions, max_tokens=room, tick=tick)
 
     def _gradient_of(
         self,
@@ -232,12 +272,15 @@ class Learner:
                     code="non_finite_weights",
                     remedy="Train with a smaller learning_rate_multiplier.",
                 )
+        weights = dict(self.masters)
+        if (head := weights.pop(HEAD_NAME, None)) is not None:
+            save_head(directory, head)
         if self.recipe.adapter == "full":
-            save_full(directory, self.loaded, self.masters, base=self.base)
+            save_full(directory, self.loaded, weights, base=self.base)
             return
         save_adapter(
             directory,
-            self.masters,
+            weights,
             self.recipe.adapter_method,
             base_name=base_name,
             quantization=self.recipe.quantization,
@@ -250,7 +293,7 @@ class Learner:
             for optimizer in self.optimizers:
                 for key, value in optimizer.state.get(master, {}).items():
                     state[f"optimizer/{key}/{name}"] = value
-        return state
+        return state | self.kept.state()
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Go on from what `state` returned."""
@@ -264,10 +307,20 @@ class Learner:
                 for master in group["params"]:
                     if kept := _kept(state, names[id(master)]):
                         optimizer.state[master] = kept
+        self.kept.load_state(state)
+        self._publish_masters()
+
+    def settle(self) -> None:
+        """End with the weights that were kept, if there are any; done again it changes nothing."""
+        self.kept.restore()
         self._publish_masters()
 
     def _backward(self, loss: Tensor) -> Gradients:
-        gradients = torch.autograd.grad(loss, list(self.parameters.values()))
+        # A model that judges leaves its output layer aside, which full training has among its weights.
+        is_whole = self.recipe.method != "reward_model"
+        gradients = torch.autograd.grad(
+            loss, list(self.parameters.values()), allow_unused=not is_whole, materialize_grads=not is_whole
+        )
         return [gradient.float() for gradient in gradients]
 
     def _set_dropout(self, is_on: bool) -> None:
@@ -280,16 +333,25 @@ class Learner:
             parameter.copy_(self.masters[name])
 
 
-def _objective(recipe: Recipe) -> Objective:
+def _objective(recipe: Recipe, parameters: Mapping[str, Tensor], teacher: LoadedModel | None) -> Objective:
+    if recipe.imitation is not None:
+        if teacher is None:
+            raise TypeError("there is nobody to imitate")
+        return DistillationObjective(recipe.imitation, teacher)
+    if recipe.method == "reward_model":
+        return RewardObjective(parameters[HEAD_NAME], center=recipe.reward_center)
     if recipe.exploration is not None:
         return ReinforcementObjective(recipe.exploration)
+    if recipe.method == "kto":
+        return OpinionObjective(recipe)
     return PreferenceObjective(recipe) if recipe.method == "dpo" else LikelihoodObjective()
 
 
 def _tables(loaded: LoadedModel, parameters: Mapping[str, Tensor]) -> frozenset[str]:
-    """Names of the trained token tables: embedding and output layer."""
+    """Names of the trained token tables: embedding and output layer; the head of a reward model is as one."""
     ends = (loaded.model.get_input_embeddings().weight, loaded.head.weight)
-    return frozenset(name for name, each in parameters.items() if any(each is end for end in ends))
+    tables = {name for name, each in parameters.items() if any(each is end for end in ends)}
+    return frozenset(tables | ({HEAD_NAME} & parameters.keys()))
 
 
 def _kept(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:

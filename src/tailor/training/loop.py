@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol
 
 import torch
 
 from tailor.errors import InvalidRequest
 from tailor.training.batches import DataOrder, Trainable, epoch_order
 from tailor.training.learner import Learner, StepResult
-from tailor.training.rollouts import Practice, TokenizedPrompt
+from tailor.training.recipe import Recipe
+from tailor.training.rollouts import Tick
 from tailor.training.selfcheck import packing_is_exact, switch_to_plain
 
 _VALIDATE_EVERY_STEPS = 10
@@ -20,6 +21,55 @@ _SAMPLE_SIZE = 8
 _CHECK_SIZE = 3
 _MAX_BAD_STEPS_IN_ROW = 3
 _MIN_MICROBATCH_TOKENS = 64
+
+
+class Made(Protocol):
+    """A step's items, where they are made during training."""
+
+    @property
+    def items(self) -> Sequence[Trainable]:
+        """What teaches something; there may be none."""
+        ...
+
+    @property
+    def num_updates(self) -> int:
+        """Optimiser updates to be made on them."""
+        ...
+
+    @property
+    def note(self) -> str | None:
+        """Something that the user should know."""
+        ...
+
+    @property
+    def figures(self) -> Mapping[str, float]:
+        """What was measured on the way."""
+        ...
+
+    def report(self, validated: Any, *, seconds_training: float) -> Mapping[str, Any]:
+        """Of reinforcement: what was tried and what it was worth."""
+        ...
+
+
+class Source(Protocol):
+    """Where a step's items come from, if the model in training makes them."""
+
+    @property
+    def validates(self) -> bool:
+        """Whether `validate` looks at the held-out items, instead of the objective."""
+        ...
+
+    def gather(self, learner: Learner, items: Sequence[Any], step: int, *, tick: Tick) -> Made:
+        """What a step is computed from; `items` are the training examples whose turn it is."""
+        ...
+
+    def is_due(self, step: int, *, is_last: bool) -> bool:
+        """Whether held-out items are looked at after this step, counted from 0."""
+        ...
+
+    def validate(self, *, tick: Tick) -> Any:
+        """How the held-out items fare now."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +93,23 @@ class Progress:
 
     max_microbatch_tokens: int | None = None
     """Micro-batch in force after running out of memory; None while it is the recipe's."""
+
+    best_step: int | None = None
+    """With early stopping: the step whose weights are kept."""
+
+    best_loss: float | None = None
+    """Their held-out loss."""
+
+    num_looks_in_vain: int = 0
+    """How often the held-out examples were looked at since."""
+
+    is_stopped: bool = False
+    """They were looked at in vain often enough: training is over."""
+
+    @property
+    def final_step(self) -> int:
+        """The step whose weights a run that ends here ends with."""
+        return self.step if self.best_step is None else self.best_step
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -149,11 +216,15 @@ def train(
     training: Sequence[Trainable],
     *,
     validation: Sequence[Trainable] = (),
-    practice: Practice | None = None,
+    practice: Source | None = None,
+    replay: Sequence[Trainable] = (),
     progress: Progress | None = None,
     on_microbatch: Callable[[], None] | None = None,
 ) -> Iterator[Update]:
-    """Train from `progress` to the end of the recipe.
+    """Train from `progress` to the end of the recipe, or to an early stop.
+
+    As many of `replay` as the recipe says are mixed into each epoch. After the last update the learner has
+    the weights that the recipe asks for: the last, the best, or the mean of the last ones.
 
     With `practice`, `training` are prompts: each step's items are made of the model's own answers to them,
     and so are the validation figures. Stop between two updates whenever you like: with the learner's state
@@ -167,24 +238,24 @@ def train(
     """
     progress = progress or Progress()
     recipe = learner.recipe
-    order = DataOrder(training, recipe)
+    order = DataOrder(training, recipe, replay)
     tick = on_microbatch or (lambda: None)
-    validation = () if practice is not None else validation
+    validation = () if practice is not None and practice.validates else validation
     sample = epoch_order(validation, seed=recipe.seed, epoch=0)[:_SAMPLE_SIZE]
     progress, notes = _checked(learner, order, progress)
     yield from notes
-    for step in range(progress.step, recipe.num_steps):
+    for step in range(progress.step, 0 if progress.is_stopped else recipe.num_steps):
         examples = order.examples_of(step)
         tried = None
         if practice is not None:
-            prompts = cast("Sequence[TokenizedPrompt]", examples)
-            tried = practice.gather(learner, prompts, step, tick=tick)
+            tried = practice.gather(learner, examples, step, tick=tick)
         if tried is not None and tried.note:
             yield Note(level="warn", step=step + 1, message=tried.note)
         begun_at = time.monotonic()
-        items, num_updates = (tried.rollouts, tried.num_updates) if tried else (examples, 1)
+        items, num_updates = (tried.items, tried.num_updates) if tried else (examples, 1)
         result, progress, notes = _updated(learner, items, step, num_updates, progress, on_microbatch)
         seconds_training = time.monotonic() - begun_at
+        _average(learner, step)
         yield from notes
         if not result.is_finite:
             progress = _skipped(progress, examples, step)
@@ -200,12 +271,14 @@ def train(
                 is_last = step + 1 == recipe.num_steps
                 looked = practice.validate(tick=tick) if practice.is_due(step, is_last=is_last) else None
                 report = tried.report(looked, seconds_training=seconds_training)
+            looks = _validated(learner, validation, sample, order, step, on_microbatch)
             progress = replace(
                 progress,
                 step=step + 1,
                 num_skipped_in_row=0,
                 num_tokens=progress.num_tokens + result.num_tokens,
             )
+            progress = _watched(learner, progress, looks.get("full_valid_loss"))
             yield StepMetrics(
                 step=step + 1,
                 total_steps=recipe.num_steps,
@@ -215,13 +288,18 @@ def train(
                 learning_rate=rate,
                 num_tokens=result.num_tokens,
                 gradient_norm=result.gradient_norm,
-                figures=result.figures,
+                figures={**result.figures, **(tried.figures if tried else {})},
                 report=report,
-                **_validated(learner, validation, sample, order, step, on_microbatch),
+                **looks,
                 progress=progress,
             )
-        if order.ends_epoch(step) or step + 1 == recipe.num_steps:
+        if order.ends_epoch(step) or step + 1 == recipe.num_steps or progress.is_stopped:
             yield EpochEnd(epoch=order.epoch_of(step) + 1, step=step + 1, progress=progress)
+        if progress.is_stopped:
+            break
+    learner.settle()
+    if progress.best_step is not None and progress.best_step < progress.step:
+        yield Note(level="info", step=progress.step, message=_about_the_best(progress, recipe))
 
 
 def make_deterministic(num_threads: int) -> None:
@@ -331,9 +409,40 @@ def _validated(
     figures: dict[str, Any] = {}
     if validation and (step + 1) % _VALIDATE_EVERY_STEPS == 0:
         figures |= _means(learner, sample, "valid", on_microbatch)
-    if validation and (order.ends_epoch(step) or step + 1 == learner.recipe.num_steps):
+    every = learner.recipe.look_every_steps
+    is_due = order.ends_epoch(step) or step + 1 == learner.recipe.num_steps
+    if validation and (is_due or (every and (step + 1) % every == 0)):
         figures |= _means(learner, validation, "full_valid", on_microbatch)
     return figures
+
+
+def _watched(learner: Learner, progress: Progress, loss: float | None) -> Progress:
+    """Early stopping: keep the best weights, and stop once they have not been bettered for long."""
+    recipe = learner.recipe
+    if not recipe.patience or loss is None:
+        return progress
+    if progress.best_loss is None or loss < progress.best_loss:
+        learner.kept.keep()
+        return replace(progress, best_step=progress.step, best_loss=loss, num_looks_in_vain=0)
+    looks = progress.num_looks_in_vain + 1
+    return replace(progress, num_looks_in_vain=looks, is_stopped=looks >= recipe.patience)
+
+
+def _average(learner: Learner, step: int) -> None:
+    """Weight averaging: take the weights after a step of the last part into the mean."""
+    recipe = learner.recipe
+    count = step + 1 - (recipe.num_steps - round(recipe.num_steps * recipe.average_share))
+    if count > 0:
+        learner.kept.average(count)
+
+
+def _about_the_best(progress: Progress, recipe: Recipe) -> str:
+    early = f"Stopped early, at step {progress.step} of {recipe.num_steps}"
+    told = early if progress.is_stopped else "Done"
+    return (
+        f"{told}: the held-out loss was lowest at step {progress.best_step} ({progress.best_loss:.3f}), and "
+        "the model has the weights of that step."
+    )
 
 
 def _means(

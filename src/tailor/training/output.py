@@ -43,6 +43,11 @@ def hidden_of_targets(loaded: LoadedModel, batch: Batch) -> Tensor:
     return _hidden_states(loaded, batch).index_select(0, batch.sources_N.to(loaded.model.device))
 
 
+def hidden_of_ends(loaded: LoadedModel, batch: Batch) -> Tensor:
+    """`[B, E]`: of each example's last token."""
+    return _hidden_states(loaded, batch).index_select(0, batch.ends_B.to(loaded.model.device))
+
+
 def token_losses(
     loaded: LoadedModel, hidden_NE: Tensor, batch: Batch, *, temperature: float = 1.0
 ) -> tuple[Tensor, Tensor]:

@@ -18,10 +18,13 @@ from tailor.models import Method, Quantization, make_method
 from tailor.models.catalogue import BaseFacts
 from tailor.training.adaptation import Adaptation, adapter_numbers
 from tailor.training.exploration import AUTO_GROUP_SIZE, Exploration
+from tailor.training.imitation import Imitation
 from tailor.training.rules import (
     DPO_RATE_SHARE,
+    NUM_LOOKS,
     REINFORCEMENT_RATE_SHARE,
     TEXT_STEP_TOKENS,
+    WITH_REPLAY,
     auto_batch_size,
     auto_dtype,
     auto_epochs,
@@ -45,6 +48,15 @@ class DatasetFacts:
     num_tokens: int
     """Their tokens together, after truncation."""
 
+    have_answers: bool = True
+    """False if some of them are prompts alone."""
+
+    num_replay: int = 0
+    """General examples that can be mixed in."""
+
+    replay: str = ""
+    """Their fingerprint."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
@@ -61,7 +73,8 @@ class Recipe:
 
     method: str = "supervised"
     """What is learned: the answers of conversations (supervised), every token of plain text (text), which of
-    two answers is better (dpo), or what a grader rewards (reinforcement)."""
+    two answers is better (dpo), to tell which is (reward_model), which answers are liked (kto), what a grader
+    rewards (reinforcement), or what another model says (distillation)."""
 
     preference_loss: str = "sigmoid"
     """Loss of a pair for the method dpo, one of `preferences.LOSSES`."""
@@ -71,6 +84,18 @@ class Recipe:
 
     preference_margin: float = 0.0
     """Lead that simpo wants for the preferred answer."""
+
+    opinion_loss: str = "kto"
+    """Loss of an answer that was liked or not, for the method kto; see `opinions`."""
+
+    desirable_weight: float = 1.0
+    """What an answer to give counts."""
+
+    undesirable_weight: float = 1.0
+    """What an answer not to give counts."""
+
+    reward_center: float = 0.0
+    """Price of a reward model's rewards being far from 0."""
 
     optimizer: str = "adamw"
     """AdamW for all weights, or Muon for the matrices between embedding and output layer."""
@@ -150,8 +175,26 @@ class Recipe:
     checkpoint_every_steps: int
     """Steps between checkpoints."""
 
+    replay: str = ""
+    """Fingerprint of the general data that is mixed in; empty: none is."""
+
+    num_replayed: int = 0
+    """Examples of it in each epoch."""
+
+    patience: int = 0
+    """Early stopping: looks at the held-out examples in vain, in a row, that end training; 0: never."""
+
+    look_every_steps: int = 0
+    """Steps between two such looks, beside those at epochs' ends; 0: no others."""
+
+    average_share: float = 0.0
+    """Last part of all steps, after each of which the weights count in the mean that training ends with."""
+
     exploration: Exploration | None = None
     """How answers are tried and rewarded; None for other methods than reinforcement."""
+
+    imitation: Imitation | None = None
+    """How a teacher's logits are learned from; None for other methods, and for a teacher's answers alone."""
 
     @property
     def adapter_method(self) -> Method:
@@ -174,6 +217,8 @@ class Recipe:
         given = {name: value for name, value in values.items() if name in known}
         if given.get("exploration") is not None:
             given["exploration"] = Exploration(**given["exploration"])
+        if given.get("imitation") is not None:
+            given["imitation"] = Imitation(**given["imitation"])
         return cls(**{**given, "targets": tuple(values["targets"])})
 
     def learning_rate_at(self, update: int) -> float:
@@ -204,7 +249,7 @@ class Recipe:
                 "eval_interval": self.exploration.eval_interval,
                 "eval_samples": self.exploration.eval_samples,
             }
-        return values | ({"beta": self.beta} if self.method == "dpo" else {})
+        return values | ({"beta": self.beta} if self.method in ("dpo", "kto") else {})
 
     @classmethod
     def auto(
@@ -217,11 +262,13 @@ class Recipe:
         method: str = "supervised",
         native_dtype: str = "float32",
         parent: Path | None = None,
+        teacher: str | None = None,
     ) -> Recipe:
         """Resolve everything that the caller left open; the rules and their reasons are in docs/training.md.
 
         Adapter: LoRA; a version that is trained further keeps the kind and shape it has (`parent` is its
         directory). The rest: `auto_rank`, `auto_epochs`, `auto_batch_size`, `auto_learning_rate`.
+        `teacher` is the digest of the weights whose logits are learned from.
 
         Raises:
             InvalidRequest: the adapter asked for is not the one that the parent version has.
@@ -246,9 +293,10 @@ class Recipe:
         rate = wanted.learning_rate or auto_learning_rate(
             kind, base.hidden_size, 16 if numbers.get("rslora") else numbers.get("rank", 16)
         )
-        if method == "dpo" and wanted.learning_rate is None:
+        if method in ("dpo", "kto") and wanted.learning_rate is None:
             rate *= DPO_RATE_SHARE
-        steps_per_epoch = math.ceil(dataset.num_examples / batch_size)
+        num_replayed = _num_replayed(wanted, dataset, method)
+        steps_per_epoch = math.ceil((dataset.num_examples + num_replayed) / batch_size)
         num_steps = min(num_epochs * steps_per_epoch, wanted.max_steps or num_epochs * steps_per_epoch)
         exploration = None
         if method == "reinforcement":
@@ -264,6 +312,10 @@ class Recipe:
             preference_margin=_given(
                 wanted.preference_margin, 0.5 if wanted.preference_loss == "simpo" else 0.0
             ),
+            opinion_loss=wanted.opinion_loss or "kto",
+            desirable_weight=_given(wanted.desirable_weight, 1.0),
+            undesirable_weight=_given(wanted.undesirable_weight, 1.0),
+            reward_center=_given(wanted.reward_center, 0.0),
             optimizer=_optimizer(wanted, kind),
             learning_rate=rate * multiplier,
             learning_rate_multiplier=multiplier,
@@ -287,8 +339,55 @@ class Recipe:
             shard_size=(exploration.group_size if exploration else 1)
             * (math.ceil(batch_size / 2) if exploration else auto_shard_size(batch_size)),
             checkpoint_every_steps=wanted.checkpoint_every_steps or steps_per_epoch,
+            replay=dataset.replay if num_replayed else "",
+            num_replayed=num_replayed,
+            patience=_patience(wanted, method),
+            look_every_steps=_look_every_steps(wanted, num_steps),
+            average_share=wanted.average_share or 0.0,
             exploration=exploration,
+            imitation=None
+            if teacher is None
+            else Imitation.auto(
+                wanted.imitation,
+                teacher=teacher,
+                has_answers=dataset.have_answers,
+                context_length=limit,
+            ),
         )
+
+
+def _num_replayed(wanted: Wanted, dataset: DatasetFacts, method: str) -> int:
+    """General examples of each epoch, such that they are the wanted share of all."""
+    if wanted.replay_share is None:
+        return 0
+    if method not in WITH_REPLAY:
+        raise InvalidRequest(
+            f"General data can be mixed into the methods {' and '.join(WITH_REPLAY)}, not into {method}.",
+            param="tailor.replay",
+            remedy="Leave it out.",
+        )
+    count = round(wanted.replay_share / (1 - wanted.replay_share) * dataset.num_examples)
+    return min(count, dataset.num_replay)
+
+
+def _patience(wanted: Wanted, method: str) -> int:
+    if wanted.patience and method == "reinforcement":
+        raise InvalidRequest(
+            "Reinforcement does not stop early: its three best checkpoints are kept instead.",
+            param="tailor.early_stopping",
+            remedy="Leave it out, and compare the checkpoints' full_valid_mean_reward.",
+        )
+    if wanted.patience and wanted.average_share:
+        raise InvalidRequest(
+            "Training ends with the best weights or with the mean of the last ones, not with both.",
+            param="tailor.average_share",
+            remedy="Leave out early_stopping or average_share.",
+        )
+    return wanted.patience or 0
+
+
+def _look_every_steps(wanted: Wanted, num_steps: int) -> int:
+    return wanted.look_every_steps or (max(1, num_steps // NUM_LOOKS) if wanted.patience else 0)
 
 
 def _optimizer(wanted: Wanted, kind: AdapterKind) -> str:

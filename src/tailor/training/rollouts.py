@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
 from tailor.grading import Answered, Grade, sample_of
 from tailor.models import Template
-from tailor.training.batches import Tokenized, TokenizedExample
+from tailor.training.batches import Tokenized, TokenizedExample, Trainable
 from tailor.training.exploration import Exploration
 from tailor.training.learner import Learner
 from tailor.training.reinforcement import (
@@ -135,7 +135,7 @@ GradeAll = Callable[[Sequence[Answered], Tick], Sequence[Grade]]
 class Gathered:
     """What a step's answers gave."""
 
-    rollouts: Sequence[Rollout]
+    items: Sequence[Rollout]
     """Those that teach something; there may be none."""
 
     num_updates: int
@@ -144,6 +144,7 @@ class Gathered:
     tally: Tally
     note: str | None = None
     """Something that the user should know."""
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     def report(self, validated: Tally | None, *, seconds_training: float) -> dict[str, Any]:
         """The step's figures under OpenAI's names."""
@@ -152,6 +153,9 @@ class Gathered:
 
 class Practice:
     """Where a step's items come from, if they are made by trying."""
+
+    validates = True
+    """Validation prompts are answered and graded, instead of being looked at as in supervised training."""
 
     def __init__(
         self,
@@ -182,7 +186,7 @@ class Practice:
                 "take easier or harder prompts, or train on examples first."
             )
         return Gathered(
-            rollouts=rollouts,
+            items=rollouts,
             num_updates=self._asked.num_updates,
             tally=replace(tally, num_flat_groups=num_flat),
             note=note,
@@ -206,7 +210,7 @@ class Practice:
                 num_answers=num_answers,
                 max_tokens=min(self._asked.max_tokens, self._limit - len(prompt.ids)),
                 temperature=self._asked.temperature,
-                seed=_seed_of(self._seed, occasion, place),
+                seed=seed_of(self._seed, occasion, place),
             )
             for place, prompt in enumerate(prompts)
         ]
@@ -257,7 +261,7 @@ class Practice:
                 if not is_flat or self._asked.kl:
                     kept.append(
                         Rollout(
-                            example=_example_of(prompt, answer),
+                            example=answered(prompt, prompt.ids, answer),
                             advantage=advantage,
                             token_weight=token_weight(loss, count, self._asked.max_tokens),
                             total_weight=total_weight(loss, count),
@@ -282,13 +286,14 @@ class Practice:
         return rollouts
 
 
-def _example_of(prompt: TokenizedPrompt, answer: Written) -> TokenizedExample:
-    weights = torch.zeros(len(prompt.ids) + len(answer.token_ids))
-    weights[len(prompt.ids) :] = 1.0
+def answered(prompt: Trainable, prompt_ids: tuple[int, ...], answer: Written) -> TokenizedExample:
+    """A prompt with an answer that a model has written, its tokens with weight."""
+    weights = torch.zeros(len(prompt_ids) + len(answer.token_ids))
+    weights[len(prompt_ids) :] = 1.0
     return TokenizedExample(
         line=prompt.line,
         fingerprint=prompt.fingerprint,
-        ids=torch.tensor((*prompt.ids, *answer.token_ids)),
+        ids=torch.tensor((*prompt_ids, *answer.token_ids)),
         weights=weights,
     )
 
@@ -297,6 +302,7 @@ def _is_ours_to_blame(grade: Grade) -> bool:
     return grade.errors.python_grader_server_error or grade.errors.model_grader_server_error
 
 
-def _seed_of(*parts: object) -> int:
+def seed_of(*parts: object) -> int:
+    """A number below 2**63 that follows from the parts."""
     text = ":".join(map(str, parts))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1

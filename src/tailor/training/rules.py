@@ -16,6 +16,12 @@ DPO_RATE_SHARE = 0.1
 REINFORCEMENT_RATE_SHARE = 0.2
 """Rewards move a model that can do a task now and then, with noisy gradients: a fifth of the rate."""
 
+NUM_LOOKS = 10
+"""How often early stopping looks at the held-out examples in a whole run, beside the ends of epochs."""
+
+WITH_REPLAY = ("supervised", "text")
+"""Methods that general data can be mixed into."""
+
 _SMALL_BASE_PARAMETERS = 100_000_000
 _SMALL_BASE_STEPS = 300
 _REINFORCEMENT_STEPS = 100

@@ -34,9 +34,13 @@ _HYPERPARAMETERS = (
 )
 _OPTIONS = (
     "adapter",
+    "average_share",
     "checkpoint_every_steps",
     "decay_share",
+    "distillation",
     "dtype",
+    "early_stopping",
+    "kto",
     "learning_rate",
     "max_context_tokens",
     "max_grad_norm",
@@ -46,12 +50,30 @@ _OPTIONS = (
     "quantization",
     "recompute_activations",
     "reinforcement",
+    "replay",
+    "reward_model",
     "schedule",
     "warmup_share",
     "weight_decay",
 )
 _PREFERENCE_OPTIONS = ("loss", "margin")
 _PREFERENCE_LOSSES = ("hinge", "ipo", "orpo", "sigmoid", "simpo")
+_OPINION_OPTIONS = ("desirable_weight", "loss", "undesirable_weight")
+_OPINION_LOSSES = ("apo_zero_unpaired", "kto")
+_REWARD_OPTIONS = ("center",)
+_REPLAY_OPTIONS = ("file", "share")
+_STOPPING_OPTIONS = ("every_steps", "patience")
+_REPLAY_SHARE = 0.1
+_PATIENCE = 3
+SIGNALS = ("answers", "logits")
+_DISTILLATION_OPTIONS = (
+    "beta",
+    "max_tokens",
+    "own_share",
+    "sampling_temperature",
+    "signal",
+    "temperature",
+)
 _REINFORCEMENT_OPTIONS = (
     "clip_high",
     "clip_low",
@@ -94,14 +116,31 @@ class Wanted:
     beta: float | None = None
     preference_loss: str | None = None
     preference_margin: float | None = None
+    opinion_loss: str | None = None
+    desirable_weight: float | None = None
+    undesirable_weight: float | None = None
+    reward_center: float | None = None
     optimizer: str | None = None
     max_steps: int | None = None
     weight_decay: float | None = None
     max_grad_norm: float | None = None
     max_context_tokens: int | None = None
     checkpoint_every_steps: int | None = None
+    replay_file: str | None = None
+    """Id of a file of general data."""
+    replay_share: float | None = None
+    """Its part of each epoch; None: nothing is mixed in."""
+    patience: int | None = None
+    """Of early stopping; None: training goes to its end."""
+    look_every_steps: int | None = None
+    average_share: float | None = None
     exploration: Mapping[str, Any] = field(default_factory=dict)
     """What is asked of reinforcement, by `Exploration`'s names, and `compute_multiplier`."""
+
+    imitation: Mapping[str, Any] = field(default_factory=dict)
+    """What is asked of distillation, by `Imitation`'s names."""
+    signal: str | None = None
+    """What is learned from a teacher: its answers, or its logits."""
 
     @classmethod
     def parse(
@@ -116,6 +155,19 @@ class Wanted:
         ours = _Fields(options or {}, "tailor", _OPTIONS)
         adapter = _Fields(ours.object("adapter"), "tailor.adapter", _ADAPTER_OPTIONS)
         preference = _Fields(ours.object("preference"), "tailor.preference", _PREFERENCE_OPTIONS)
+        opinion = _Fields(ours.object("kto"), "tailor.kto", _OPINION_OPTIONS)
+        judging = _Fields(ours.object("reward_model"), "tailor.reward_model", _REWARD_OPTIONS)
+        replay = _Fields(ours.object("replay"), "tailor.replay", _REPLAY_OPTIONS)
+        stopping = _Fields(ours.object("early_stopping"), "tailor.early_stopping", _STOPPING_OPTIONS)
+        replay_file, replay_share = replay.text("file"), replay.number("share", 0.0, 0.9)
+        if replay_share is not None and replay_file is None:
+            raise InvalidRequest(
+                "There is a share of general data, but no file of it.",
+                param="tailor.replay.file",
+                remedy='Give "replay": {"file": "file-...", "share": 0.1}.',
+            )
+        patience = stopping.whole("patience", 1, 1000)
+        taught = _Fields(ours.object("distillation"), "tailor.distillation", _DISTILLATION_OPTIONS)
         kind = adapter.choice("type", tuple(sorted(ADAPTER_NUMBERS)))
         quantization = ours.choice("quantization", QUANTIZATIONS)
         if kind is not None:
@@ -142,13 +194,24 @@ class Wanted:
             beta=asked.number("beta", 0.0, 2.0),
             preference_loss=preference.choice("loss", _PREFERENCE_LOSSES),
             preference_margin=preference.number("margin", 0.0, 100.0, or_zero=True),
+            opinion_loss=opinion.choice("loss", _OPINION_LOSSES),
+            desirable_weight=opinion.number("desirable_weight", 0.0, 100.0, or_zero=True),
+            undesirable_weight=opinion.number("undesirable_weight", 0.0, 100.0, or_zero=True),
+            reward_center=judging.number("center", 0.0, 10.0, or_zero=True),
             optimizer=ours.choice("optimizer", _OPTIMIZERS),
             max_steps=ours.whole("max_steps", 1, 10**7),
             weight_decay=ours.number("weight_decay", 0.0, 10.0, or_zero=True),
             max_grad_norm=ours.number("max_grad_norm", 0.0, 1e6),
             max_context_tokens=ours.whole("max_context_tokens", 16, 2**20),
             checkpoint_every_steps=ours.whole("checkpoint_every_steps", 1, 10**6),
+            replay_file=replay_file,
+            replay_share=replay_share or (_REPLAY_SHARE if replay_file else None),
+            patience=patience or (_PATIENCE if ours.is_given("early_stopping") else None),
+            look_every_steps=stopping.whole("every_steps", 1, 10**6),
+            average_share=ours.number("average_share", 0.0, 1.0),
             exploration=_exploration(asked, ours),
+            imitation=_imitation(taught),
+            signal=taught.choice("signal", SIGNALS),
         )
 
 
@@ -192,6 +255,17 @@ def _exploration(asked: _Fields, ours: _Fields) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def _imitation(taught: _Fields) -> dict[str, Any]:
+    found = {
+        "beta": taught.number("beta", 0.0, 1.0, or_zero=True),
+        "temperature": taught.number("temperature", 0.0, 100.0),
+        "own_share": taught.number("own_share", 0.0, 1.0, or_zero=True),
+        "sampling_temperature": taught.number("sampling_temperature", 0.0, 2.0),
+        "max_tokens": taught.whole("max_tokens", 1, 2**17),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
 class _Fields:
     """An object of a request, read key by key; "auto" and null count as not given."""
 
@@ -207,6 +281,15 @@ class _Fields:
 
     def given(self) -> set[str]:
         return {name for name, value in self._values.items() if value not in (None, "auto")}
+
+    def is_given(self, name: str) -> bool:
+        return name in self.given()
+
+    def text(self, name: str) -> str | None:
+        value = self._value(name)
+        if value is None or (isinstance(value, str) and 0 < len(value) <= 128):
+            return value
+        raise self._wrong(name, "the id of a file")
 
     def object(self, name: str) -> Mapping[str, Any]:
         value = self._values.get(name)

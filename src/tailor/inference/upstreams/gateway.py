@@ -16,7 +16,7 @@ from tailor.errors import NotFound, RateLimited, TailorError
 from tailor.inference.upstreams.config import MissingKey, Upstream, UpstreamModel
 from tailor.inference.upstreams.limits import Allowance
 from tailor.inference.upstreams.refusals import nonsense, refusal_of, too_slow, unreachable
-from tailor.protocol import ChatRequest
+from tailor.protocol import ChatRequest, EmbeddingRequest
 from tailor.protocol.strict import StrictJsonError, parse_strict
 
 log = logging.getLogger("tailor.upstreams")
@@ -114,7 +114,7 @@ class Gateway:
         if not _is_completion(answer):
             raise nonsense(line.peer.upstream, "is no chat completion")
         said = sum(len(str(choice["message"].get("content") or "")) for choice in answer["choices"])
-        await asyncio.shield(self._spend(tenant, line, request, answer.get("usage"), said))
+        await asyncio.shield(self._spend(tenant, line, _counts(request, answer.get("usage"), said)))
         return {**answer, "model": line.model.name}
 
     async def stream(self, tenant: str, request: ChatRequest) -> UpstreamStream:
@@ -128,9 +128,25 @@ class Gateway:
             return UpstreamStream(
                 line=line,
                 response=response,
-                spend=lambda usage, said: self._spend(tenant, line, request, usage, said),
+                spend=lambda usage, said: self._spend(tenant, line, _counts(request, usage, said)),
                 stack=stack.pop_all(),
             )
+
+    async def embed(self, tenant: str, request: EmbeddingRequest) -> JsonObject:
+        """Vectors, as the upstream gave them but for the model's name; raises as `complete`."""
+        line = self._line(request.model)
+        body = request.model_dump(exclude_unset=True) | {"model": line.model.model}
+        answer: Any
+        async with line.peer.turn(), _in_our_words(line.peer.upstream):
+            async with asyncio.timeout(line.peer.upstream.timeout_seconds):
+                answer = await line.peer.post(body, route="embeddings")
+        if not _is_embedding(answer, len(request.inputs)):
+            raise nonsense(line.peer.upstream, "is no list of embeddings")
+        read = sum(len(each) for each in request.inputs)
+        usage = {"completion_tokens": 0} | answer["usage"] if isinstance(answer.get("usage"), dict) else None
+        counts = _counts_of(usage) or (-(-read // _CHARACTERS_PER_TOKEN), 0, 0)
+        await asyncio.shield(self._spend(tenant, line, counts))
+        return {**answer, "model": line.model.name}
 
     async def close(self) -> None:
         """Let go of all connections."""
@@ -143,14 +159,8 @@ class Gateway:
             raise NotFound(f"The model {name[:100]!r} does not exist.", param="model", code="model_not_found")
         return self._lines[name]
 
-    def _spend(
-        self, tenant: str, line: _Line, request: ChatRequest, usage: Any, said: int
-    ) -> asyncio.Future[None]:
-        """Count an answer; where the upstream does not say what it used, by the characters `said`."""
-        counts = _counts_of(usage)
-        if counts is None:
-            asked = sum(len(str(message.content or "")) for message in request.messages)
-            counts = (-(-asked // _CHARACTERS_PER_TOKEN), -(-said // _CHARACTERS_PER_TOKEN), 0)
+    def _spend(self, tenant: str, line: _Line, counts: tuple[int, int, int]) -> asyncio.Future[None]:
+        """Count what an answer used: prompt, completion and cached tokens."""
         prompt, completion, cached = counts
         line.peer.allowance.spend(prompt + completion)
         spent = Spent(
@@ -262,15 +272,17 @@ class _Peer:
         finally:
             self._turns.release()
 
-    async def post(self, body: JsonObject) -> Any:
+    async def post(self, body: JsonObject, *, route: str = "chat/completions") -> Any:
         """The JSON that answers a body."""
-        async with self.opened(body) as response:
+        async with self.opened(body, route=route) as response:
             return _parsed(self.upstream, await _read(self.upstream, response))
 
     @asynccontextmanager
-    async def opened(self, body: JsonObject) -> AsyncIterator[httpx2.Response]:
+    async def opened(
+        self, body: JsonObject, *, route: str = "chat/completions"
+    ) -> AsyncIterator[httpx2.Response]:
         """An answer that is a success and has not been read yet; raises what stands in any other."""
-        address = f"{self.upstream.base_url}/chat/completions"
+        address = f"{self.upstream.base_url}/{route}"
         async with self._open_client().stream("POST", address, json=body) as response:
             if response.status_code != 200:
                 said: Any = None
@@ -365,6 +377,25 @@ def _is_completion(answer: Any) -> bool:
         and bool(choices)
         and all(isinstance(choice, dict) and isinstance(choice.get("message"), dict) for choice in choices)
     )
+
+
+def _is_embedding(answer: Any, count: int) -> bool:
+    """Whether there is one vector for each input."""
+    data = answer.get("data") if isinstance(answer, dict) else None
+    return (
+        isinstance(data, list)
+        and len(data) == count
+        and all(isinstance(each, dict) and isinstance(each.get("embedding"), list | str) for each in data)
+    )
+
+
+def _counts(request: ChatRequest, usage: Any, said: int) -> tuple[int, int, int]:
+    """Tokens of a chat; where the upstream does not say what it used, by the characters `said`."""
+    counts = _counts_of(usage)
+    if counts is None:
+        asked = sum(len(str(message.content or "")) for message in request.messages)
+        counts = (-(-asked // _CHARACTERS_PER_TOKEN), -(-said // _CHARACTERS_PER_TOKEN), 0)
+    return counts
 
 
 def _counts_of(usage: Any) -> tuple[int, int, int] | None:
