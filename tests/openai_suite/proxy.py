@@ -90,6 +90,9 @@ class Proxy:
             for message in criterion.get("input", ()):
                 if message.get("role") == "role":  # is none of the roles in the client's own types
                     message["role"] = "user"
+        if path == "/v1/embeddings":
+            body["model"] = "tailor-mini-1"  # nobody's name stands for a model that embeds
+            body["encoding_format"] = "float"  # strict, the client refuses the base64 that it asks for
         if path == "/v1/chat/completions":
             for name in ("max_tokens", "max_completion_tokens"):
                 if body.get(name) == 0:  # an answer of no tokens is none

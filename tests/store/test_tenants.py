@@ -66,6 +66,12 @@ def everything(store: Store, lease: Lease, version: Version, tenant: str) -> lis
         lambda: store.completions.update_metadata(tenant, completion, {}),
         lambda: store.completions.delete(tenant, completion),
         lambda: store.keys.revoke(tenant, store.keys.list("default")[0].id),
+        lambda: store.labels.change(tenant, version.id, add=["good"], remove=["bad"], note="x"),
+        lambda: store.aliases.promote(tenant, "prod", version.id, expected="nothing"),
+        lambda: store.aliases.get(tenant, "prod"),
+        lambda: store.aliases.history(tenant, "prod"),
+        lambda: store.aliases.roll_back(tenant, "prod"),
+        lambda: store.aliases.remove(tenant, "prod"),
         *_evals(store, tenant),
     ]
     return calls
@@ -102,6 +108,7 @@ def world(
         "default", completion_id="chatcmpl-abc", model="tiny", messages=[{"role": "user"}], answer={}
     )
     store.keys.create("default", "mine")
+    store.aliases.promote("default", "prod", version.id, expected=None)
     evaluation = store.evals.add("default", name="e", data_source_config={}, testing_criteria=[])
     store.eval_runs.add("default", evaluation.id, RunSpec(name="r", model=None, data_source={}))
     return lease, version
@@ -145,6 +152,11 @@ def test_every_statement_on_a_tenants_table_names_the_tenant(
         lambda: store.jobs.list("default", metadata=NO_METADATA),
         lambda: store.completions.list("default", model="tiny", metadata={"a": "b"}),
         lambda: store.versions.list("default"),
+        lambda: store.labels.tags("default"),
+        lambda: store.labels.notes("default", version.id),
+        lambda: store.aliases.list("default"),
+        lambda: store.aliases.resolve("default", "prod"),
+        lambda: store.eval_runs.of_model("default", version.id),
         lambda: lease.heartbeat(step=2),
         lambda: lease.add_metrics(step=2, data={}, message="Step 2"),
         lambda: lease.add_save(step=2, directory="step-2"),

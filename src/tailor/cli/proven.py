@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from tailor.cli.figures import count, percent, printable, shortened
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.table import Table
 
     from tailor.cli.view import View
-    from tailor.protocol import Arm, Proof, ProofItem
+    from tailor.protocol import Arm, Cluster, Forgetting, Proof, ProofItem
 
 
 def show_proof(view: View, proof: Proof, *, num_examples_shown: int = 3) -> None:
@@ -26,6 +28,11 @@ def show_proof(view: View, proof: Proof, *, num_examples_shown: int = 3) -> None
             f"  tuned loss on training items {proof.train_loss:.3f}, on held-out ones {held_out:.3f} "
             f"(gap {proof.train_held_out_gap:+.3f})"
         )
+    if proof.train_score is not None and proof.arms["version"].score is not None:
+        view.say(
+            f"  right on what it learned from: {percent(proof.train_score)} of {proof.train_score_items}; on "
+            f"held-out items {percent(proof.arms['version'].score)}"
+        )
     view.say(f"  {proof.difference.test}; 95 % intervals", style="dim")
     if proof.num_overlap:
         view.say(
@@ -34,10 +41,52 @@ def show_proof(view: View, proof: Proof, *, num_examples_shown: int = 3) -> None
         )
     for note in proof.notes:
         view.say(f"  note: {printable(note)}", style="yellow")
+    show_clusters(view, proof.clusters)
+    for note in proof.artefacts.notes if proof.artefacts else ():
+        view.say(f"  note: {printable(note)}", style="yellow")
+    if proof.forgetting is not None:
+        _show_forgetting(view, proof.forgetting)
     for outcome in ("fixed", "broken"):
         items = [item for item in proof.items if item.outcome == outcome and item.version_answer is not None]
         for item in items[:num_examples_shown]:
             _show_item(view, item)
+
+
+def show_clusters(view: View, clusters: Sequence[Cluster], *, most: int = 6) -> None:
+    """What was broken and fixed, by kinds of prompts; single ones are not worth a line."""
+    shown = [cluster for cluster in clusters if cluster.count > 1][:most]
+    for cluster in shown:
+        style = "green" if cluster.outcome == "fixed" else "red"
+        expected = f' wanted "{printable(cluster.expected)}"' if cluster.expected else ""
+        words = printable(", ".join(cluster.words)) or "(no words in common)"
+        view.say(f"    {cluster.count:>4} {cluster.outcome}{expected}: {words}", style=style)
+
+
+def _show_forgetting(view: View, found: Forgetting) -> None:
+    """What is left of the base's abilities, in a line; why promotion is blocked, and what helps."""
+    probes = [
+        f"{printable(probe.name)} {100 * probe.kept:.0f} %"
+        for probe in found.probes
+        if probe.kept is not None
+    ]
+    if found.kept is not None:
+        view.say(f"  keeps of its base's abilities: {100 * found.kept:.0f} % ({', '.join(probes)})")
+    canaries = found.canaries
+    if canaries is not None:
+        view.say(
+            f"  canaries: {canaries.before} of {canaries.num_items} right before, {canaries.after} after; "
+            f"broken {canaries.broken}",
+            style="red" if canaries.broken else None,
+        )
+        for item in canaries.items[:3]:
+            _show_item(view, item)
+    if not found.is_blocked:
+        return
+    view.say("  It will not be promoted as it is:", style="bold red")
+    for reason in found.reasons:
+        view.say(f"    {printable(reason)}", style="red")
+    for remedy in found.remedies:
+        view.say(f"    - {printable(remedy)}")
 
 
 def _table(proof: Proof) -> Table:

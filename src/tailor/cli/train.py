@@ -41,11 +41,32 @@ def train(
     ] = None,
     method: Annotated[
         str,
-        typer.Option("--method", metavar="NAME", help="supervised, dpo (pairs), reinforcement or text."),
+        typer.Option(
+            "--method",
+            metavar="NAME",
+            help="supervised, dpo or reward_model (pairs), kto, reinforcement, distillation or text.",
+        ),
     ] = "supervised",
     grader: Annotated[
         Path | None,
-        typer.Option("--grader", metavar="FILE", help="For reinforcement: what gives the reward, as JSON."),
+        typer.Option(
+            "--grader",
+            metavar="FILE",
+            help="As JSON: what gives the reward of reinforcement, or rejects a teacher's answers.",
+        ),
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option("--teacher", metavar="NAME", help="For distillation: whom to learn from."),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            "--patience",
+            metavar="N",
+            min=1,
+            help="Stop after N looks at held-out items in vain.",
+        ),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option("--epochs", metavar="N", min=1, max=50, help="Passes over it.")
@@ -84,9 +105,16 @@ def train(
         int | None,
         typer.Option("--proof-items", metavar="N", min=1, help="Most held-out items to compare on."),
     ] = None,
+    canaries: Annotated[
+        Path | None,
+        typer.Option("--canaries", metavar="FILE", help="Cases that must not break: asked before and after."),
+    ] = None,
     name: Annotated[
         str | None, typer.Option("--name", metavar="TEXT", help="A label for the job's metadata.")
     ] = None,
+    dry: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would take, in memory and time; train nothing.")
+    ] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Start the job and do not wait for it.")] = False,
     home: Home = None,
     as_json: Json = False,
@@ -96,6 +124,7 @@ def train(
     Without TAILOR_BASE_URL a server is started for this command. Ctrl-C leaves the job to be continued.
     """
     from tailor.cli.connect import connect
+    from tailor.cli.plan import dry_run
     from tailor.cli.view import View
     from tailor.cli.wish import Wish
 
@@ -107,6 +136,8 @@ def train(
         suffix=suffix,
         method=method,
         grader=grader,
+        teacher=teacher,
+        patience=patience,
         epochs=epochs,
         batch_size=batch_size,
         learning_rate_multiplier=learning_rate_multiplier,
@@ -117,10 +148,14 @@ def train(
         quantize=quantize,
         hold_out=hold_out,
         proof_items=proof_items,
+        canaries=canaries,
         name=name,
     )
     check_first(view, wish)
     with connect(view, home) as connection:
+        if dry:
+            dry_run(view, connection, wish)
+            return
         job = start(connection.endpoint, wish)
         view.say(f"Job {job.id}", style="bold")
         if detach:
@@ -151,8 +186,12 @@ def start(endpoint: Endpoint, wish: Wish) -> JobObject:
     model = wish.model or default_base(endpoint)
     training = endpoint.upload(wish.file)
     validation = endpoint.upload(wish.validation) if wish.validation else None
+    canaries = endpoint.upload(wish.canaries, purpose="evals") if wish.canaries else None
     request = wish.request(
-        model=model, training_file=training.id, validation_file=validation.id if validation else None
+        model=model,
+        training_file=training.id,
+        validation_file=validation.id if validation else None,
+        canaries=canaries.id if canaries else None,
     )
     return endpoint.start(request)
 

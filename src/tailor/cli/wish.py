@@ -23,7 +23,11 @@ class Wish:
     method: str = "supervised"
     """What is learned, and from which kind of file: one of `data.METHODS`."""
     grader: Path | None = None
-    """For the method reinforcement: a JSON file with the grader."""
+    """For the methods reinforcement and distillation: a JSON file with the grader."""
+    teacher: str | None = None
+    """For the method distillation: the model to learn from."""
+    patience: int | None = None
+    """Looks at the held-out items in vain after which training stops."""
     epochs: int | None = None
     batch_size: int | None = None
     learning_rate_multiplier: float | None = None
@@ -40,11 +44,15 @@ class Wish:
     below 1, or a number of examples."""
     proof_items: int | None = None
     """Most held-out items that both models are asked."""
+    canaries: Path | None = None
+    """Cases that must not break."""
     name: str | None = None
     """A label for people, kept in the job's metadata."""
 
-    def request(self, *, model: str, training_file: str, validation_file: str | None) -> JobRequest:
-        """The wire's form of it.
+    def request(
+        self, *, model: str, training_file: str, validation_file: str | None, canaries: str | None = None
+    ) -> JobRequest:
+        """The wire's form of it; files by their ids.
 
         Raises:
             InvalidRequest: A value is outside its bounds.
@@ -55,6 +63,7 @@ class Wish:
             "learning_rate_multiplier": self.learning_rate_multiplier,
         }
         given = {name: value for name, value in hyperparameters.items() if value is not None}
+        part = {"hyperparameters": given} | self._grader() | self._teacher()
         return _checked(
             {
                 "model": model,
@@ -63,18 +72,29 @@ class Wish:
                 "suffix": self.suffix,
                 "seed": self.seed,
                 "metadata": {"name": self.name} if self.name else None,
-                "method": {"type": self.method, self.method: {"hyperparameters": given} | self._grader()},
-                "tailor": self._ours() or None,
+                "method": {"type": self.method, self.method: part},
+                "tailor": self._ours() | ({"canaries": canaries} if canaries else {}) or None,
             }
         )
+
+    def _teacher(self) -> dict[str, Any]:
+        from tailor.errors import InvalidRequest
+
+        if (self.teacher is None) == (self.method == "distillation"):
+            raise InvalidRequest(
+                "A teacher is whom distillation learns from, and nothing else.",
+                param="--teacher",
+                remedy="Give --method distillation and --teacher NAME together (docs/distillation.md).",
+            )
+        return {} if self.teacher is None else {"teacher": self.teacher}
 
     def _grader(self) -> dict[str, Any]:
         from tailor.cli.files import opened
         from tailor.errors import InvalidRequest
 
-        if (self.grader is None) == (self.method == "reinforcement"):
+        if self.method != "distillation" and (self.grader is None) == (self.method == "reinforcement"):
             raise InvalidRequest(
-                "A grader gives the reward of reinforcement, and of nothing else.",
+                "A grader gives the reward of reinforcement, or rejects a teacher's answers.",
                 param="--grader",
                 remedy="Give --method reinforcement and --grader FILE together (docs/graders.md).",
             )
@@ -92,6 +112,8 @@ class Wish:
             ours["quantization"] = self.quantize
         if self.hold_out is not None:
             ours["hold_out"] = self.hold_out if self.hold_out < 1 else int(self.hold_out)
+        if self.patience is not None:
+            ours["early_stopping"] = {"patience": self.patience}
         if self.proof_items is not None:
             ours["proof_items"] = self.proof_items
         return ours

@@ -7,17 +7,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tailor.evals.battery import Battery
+    from tailor.evals.forgetting import Along
+    from tailor.evals.judgements import prove_judgements
     from tailor.evals.pair import LocalPair, Pair
     from tailor.evals.proof import Question, prove
     from tailor.evals.rewards import prove_rewards
 
 _MODULES = {
+    "battery": ("Battery",),
+    "forgetting": ("Along",),
+    "judgements": ("prove_judgements",),
     "pair": ("LocalPair", "Pair"),
     "proof": ("Question", "prove"),
     "rewards": ("prove_rewards",),
 }
 
-__all__ = ["LocalPair", "Pair", "Question", "prove", "prove_rewards"]
+__all__ = ["Along", "Battery", "LocalPair", "Pair", "Question", "prove", "prove_judgements", "prove_rewards"]
 
 
 def __getattr__(name: str) -> Any:

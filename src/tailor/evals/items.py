@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tailor.data import Example, Learnable, PreferenceExample, TextExample
+from tailor.data import Example, Learnable, Lesson, Opinion, PreferenceExample, TextExample
 from tailor.models import Template
 from tailor.training import TokenizedExample, tokenize, tokenize_preferences, tokenize_texts
 
@@ -39,13 +39,24 @@ class Item:
     rejected: TokenizedExample | None = None
     """The same question with the answer that should be less likely."""
 
+    @property
+    def key(self) -> str:
+        """Equal for items that ask the same and expect the same, whatever file they stand in."""
+        return hashlib.sha256(f"{self.prompt_key}\0{self.reference_text}".encode()).hexdigest()[:16]
+
 
 def render_items(examples: Iterable[Learnable], template: Template, *, max_tokens: int) -> list[Item]:
     """The examples that fit the context, in their order; of plain text the part that fits."""
     examples = list(examples)
     texts = [example for example in examples if isinstance(example, TextExample)]
     pairs = [example for example in examples if isinstance(example, PreferenceExample)]
-    answered = [example for example in examples if isinstance(example, Example)]
+    answered = [
+        example if isinstance(example, Example) else example.as_example()
+        for example in examples
+        if isinstance(example, Example)
+        or (isinstance(example, Lesson) and example.answer is not None)
+        or (isinstance(example, Opinion) and example.is_desirable)
+    ]
     return [
         *_text_items(texts, template, max_tokens),
         *_preference_items(pairs, template, max_tokens),

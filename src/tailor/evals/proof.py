@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal, TypeVar
@@ -12,11 +12,13 @@ from tailor.data import Learnable
 from tailor.errors import InvalidRequest
 from tailor.evals import verdict
 from tailor.evals.agreement import agrees
+from tailor.evals.artefacts import artefacts
+from tailor.evals.clusters import Asked, by_outcome
 from tailor.evals.items import Item, choose, render_items
 from tailor.evals.pair import Answer, Pair
 from tailor.grading import paired_difference, percentile, wilson
 from tailor.models import Template
-from tailor.protocol import Arm, Difference, Interval, Proof, ProofItem
+from tailor.protocol import Arm, Difference, Interval, PairedResult, Proof, ProofItem
 from tailor.training import ExampleScore
 
 SHORT_ANSWER_TOKENS = 32
@@ -25,6 +27,11 @@ MOVED_NATS = 0.1
 """An item whose loss moved by no more than this per token counts as unchanged."""
 MARGIN_TOKENS = 8
 """A model may write this much more than the longest reference before it is cut off."""
+MAX_KNOWN = 64
+"""Most training items that the version is asked again."""
+MAX_READ = 16
+"""Most longer answers that are written to see how they look, of up to so many tokens each:"""
+READ_TOKENS = 160
 MAX_LISTED = 200
 MAX_CHARACTERS = 2_000
 
@@ -100,19 +107,62 @@ def prove(
     )
     cap = max(item.num_reference_tokens for item in items) + MARGIN_TOKENS
     metric = _metric(items, cap, context_length)
-    watch = _Watch(tick, len(known) + len(items) * (4 if metric == "pass_rate" else 2))
+    watch = _Watch(tick, 2 * len(known) + len(items) * (4 if metric == "pass_rate" else 2))
     rejected = [item.rejected for item in items if item.rejected is not None]
     tokenized = [*(item.tokenized for item in items), *rejected]
     base_scores = list(watch(pair.scores("base", tokenized)))
     version_scores = list(watch(pair.scores("version", tokenized)))
-    train_loss = _mean(list(watch(pair.scores("version", [item.tokenized for item in known]))))
+    known_scores = list(watch(pair.scores("version", [item.tokenized for item in known])))
+    train_loss = _mean(known_scores) if known_scores else None
     answers: dict[Literal["base", "version"], list[Answer]] = {"base": [], "version": []}
+    known_answers: list[Answer] = []
     if metric == "pass_rate" and not rejected:
         for arm in answers:
             answers[arm] = list(watch(pair.answers(arm, items, max_tokens=cap)))
+        known = known[:MAX_KNOWN]
+        known_answers = list(watch(pair.answers("version", known, max_tokens=cap)))
     before = _examined(items, base_scores, answers["base"])
     after = _examined(items, version_scores, answers["version"])
-    return _proof(question, items, before, after, metric=metric, cap=cap, train_loss=train_loss)
+    proof = _proof(question, items, before, after, metric=metric, cap=cap, train_loss=train_loss)
+    read = items
+    if metric == "loss":
+        read = _readable(items, context_length)
+        for arm in answers:
+            answers[arm] = list(pair.answers(arm, read, max_tokens=READ_TOKENS)) if read else []
+    return proof.model_copy(update=_looks(read, answers) | _by_heart(known, known_answers))
+
+
+def _readable(items: list[Item], context_length: int) -> list[Item]:
+    """Some items with longer answers, to see how the models' own look."""
+    return [
+        item
+        for item in items
+        if item.rejected is None
+        and not item.is_text
+        and item.num_reference_tokens + MARGIN_TOKENS <= READ_TOKENS
+        and len(item.prompt_ids) + READ_TOKENS <= context_length
+    ][:MAX_READ]
+
+
+def _looks(items: list[Item], answers: Mapping[Literal["base", "version"], list[Answer]]) -> dict[str, Any]:
+    """How the answers look, where there are any to look at."""
+    if not answers["version"]:
+        return {}
+    base = [answer.text for answer in answers["base"]]
+    version = [answer.text for answer in answers["version"]]
+    return {"artefacts": artefacts([item.reference_text for item in items], base, version)}
+
+
+def _by_heart(known: list[Item], answers: list[Answer]) -> dict[str, Any]:
+    """How many of the items that it learned from the version passes."""
+    if not answers:
+        return {}
+    passed = [_passes(item, answer) for item, answer in zip(known, answers, strict=True)]
+    return {"train_score": sum(passed) / len(passed), "train_score_items": len(passed)}
+
+
+def _passes(item: Item, answer: Answer) -> bool:
+    return answer.is_complete and agrees(answer.text, item.reference_text)
 
 
 def _metric(items: Sequence[Item], cap: int, context_length: int) -> Metric:
@@ -148,10 +198,7 @@ def _examined(items: list[Item], scores: list[ExampleScore], answers: list[Answe
         likelier = [_mean([one]) < _mean([other]) for one, other in zip(preferred, rejected, strict=True)]
         return _Examined(scores=preferred, answers=[], passed=likelier)
     # zip ends early, with nothing, where no answers were asked for.
-    passed = [
-        answer.is_complete and agrees(answer.text, item.reference_text)
-        for item, answer in zip(items, answers, strict=False)
-    ]
+    passed = [_passes(item, answer) for item, answer in zip(items, answers, strict=False)]
     return _Examined(scores=scores, answers=answers, passed=passed)
 
 
@@ -163,14 +210,14 @@ def _proof(
     *,
     metric: Metric,
     cap: int,
-    train_loss: float,
+    train_loss: float | None,
 ) -> Proof:
     outcomes = _outcomes(before, after, metric)
     difference = _difference(before, after, metric)
     base, version = _arm(question.base, items, before), _arm(question.version, items, after)
     known = {example.prompt_key() for example in question.training}
     overlap = sum(item.prompt_key in known for item in items)
-    gap = _mean(after.scores) - train_loss
+    gap = None if train_loss is None else _mean(after.scores) - train_loss
     return Proof(
         created_at=int(time.time()),
         model=question.version,
@@ -195,10 +242,24 @@ def _proof(
             num_held_out=len(question.held_out),
             num_overlap=overlap,
             num_cut_off=sum(not answer.is_complete for answer in after.answers),
-            gap=gap,
+            gap=gap or 0.0,
         ),
         settings=_settings(question, metric=metric, cap=cap, are_pairs=items[0].rejected is not None),
+        results=_results(items, before, after, metric),
+        clusters=by_outcome([_asked(item) for item in items], outcomes),
     )
+
+
+def _asked(item: Item) -> Asked:
+    return Asked(line=item.line, prompt=item.prompt_text, expected=item.reference_text)
+
+
+def _results(items: list[Item], before: _Examined, after: _Examined, metric: Metric) -> list[PairedResult]:
+    old, new = (before.passed, after.passed) if metric == "pass_rate" else (before.losses, after.losses)
+    return [
+        PairedResult(key=item.key, base=round(float(base), 5), version=round(float(version), 5))
+        for item, base, version in zip(items, old, new, strict=True)
+    ]
 
 
 def _outcomes(before: _Examined, after: _Examined, metric: Metric) -> list[Outcome]:

@@ -10,12 +10,14 @@ from typing import Literal, cast
 from tailor.data import ReinforcementExample
 from tailor.errors import InvalidRequest
 from tailor.evals import verdict
+from tailor.evals.artefacts import artefacts
+from tailor.evals.clusters import Asked, by_outcome
 from tailor.evals.items import Item, choose
 from tailor.evals.pair import Answer, Pair
 from tailor.evals.proof import MAX_LISTED, Question, clip
 from tailor.grading import Answered, Grade, paired_difference, percentile, sample_of, wilson
 from tailor.models import Template
-from tailor.protocol import Arm, Difference, Interval, Proof, ProofItem
+from tailor.protocol import Arm, Difference, Interval, PairedResult, Proof, ProofItem
 from tailor.training import GradeAll, TokenizedPrompt, tokenize_prompts
 
 _SAME_REWARD = 1e-9
@@ -141,6 +143,16 @@ def _proof(question: Question, items: list[Item], before: _Graded, after: _Grade
             "fixed_and_broken": "by the grader's pass" if has_passes else "by a higher or lower reward",
             "latency": "per item, from asking to the last token, up to 32 items answered together",
         },
+        clusters=by_outcome([Asked(line=item.line, prompt=item.prompt_text) for item in items], outcomes),
+        artefacts=artefacts(
+            [""] * len(items),
+            [answer.text for answer in before.answers],
+            [answer.text for answer in after.answers],
+        ),
+        results=[
+            PairedResult(key=item.key, base=round(old, 5), version=round(new, 5))
+            for item, old, new in zip(items, before.rewards, after.rewards, strict=True)
+        ],
     )
 
 

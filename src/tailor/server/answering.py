@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from starlette.concurrency import run_in_threadpool
 
 from tailor.errors import InvalidRequest
+from tailor.jobs.reward_models import Judge, RewardModels, is_judge
 from tailor.protocol import ChatRequest, VersionName, new_id
 from tailor.server.conversation import Conversation, read_conversation
 from tailor.server.engine import BackgroundEngine
@@ -38,6 +39,9 @@ class Target:
 
     directory: Path
     """Where the tokenizer and the chat template are."""
+
+    judge: Judge | None = None
+    """A reward model answers a conversation with one number."""
 
     @property
     def digest(self) -> str:
@@ -72,6 +76,7 @@ class Answering:
         self.engine = engine
         self.answer_seconds = answer_seconds
         self._prompts = Prompts()
+        self._reward_models = RewardModels(store)
 
     async def begin(self, tenant: str, request: ChatRequest) -> Exchange:
         """Check and queue a request; it is being answered when this returns.
@@ -83,6 +88,8 @@ class Answering:
         """
         conversation = read_conversation(request)
         target = await run_in_threadpool(self.resolve, tenant, request.model)
+        if target.judge is not None:
+            return await run_in_threadpool(self._judged, tenant, request, conversation, target)
         engine = await self.engine.get()
         prompt = await run_in_threadpool(self._prompts.render, target, conversation)
         # Not in a thread: were we cancelled meanwhile, nobody would be left to cancel the generation.
@@ -98,12 +105,43 @@ class Answering:
             generation=generation,
         )
 
+    def _judged(
+        self, tenant: str, request: ChatRequest, conversation: Conversation, target: Target
+    ) -> Exchange:
+        """The exchange with a reward model, whose answer is there at once."""
+        from tailor.inference import Generation, GenerationChunk
+
+        if target.judge is None:
+            raise TypeError("only a reward model judges")
+        [judged] = self._reward_models.judge(target.judge, [conversation.messages])
+        generation = Generation(num_choices=request.n or 1, on_cancel=lambda: None)
+        for choice in range(request.n or 1):
+            generation.put(
+                GenerationChunk(choice=choice, text=judged.text, finish_reason="stop", num_tokens=1)
+            )
+        return Exchange(
+            id=new_id("completion"),
+            created=int(time.time()),
+            tenant=tenant,
+            request=request,
+            target=target,
+            conversation=conversation,
+            num_prompt_tokens=judged.num_tokens,
+            generation=generation,
+        )
+
     def resolve(self, tenant: str, name: str) -> Target:
-        """The weights behind a name, inside the tenant; raises NotFound."""
-        if not VersionName.parse(name):
-            return _base_target(self.store.bases.resolve(name).base)
-        version = self.store.versions.get(tenant, name)
-        return _version_target(self.store, version, self.store.bases.get(version.base))
+        """The weights behind a name, inside the tenant; raises NotFound.
+
+        An alias is looked up once: whatever becomes of it, the request is answered by what it meant now.
+        """
+        if VersionName.parse(name):
+            found: Version | Base | None = self.store.versions.get(tenant, name)
+        else:
+            found = self.store.aliases.resolve(tenant, name)
+        if isinstance(found, Version):
+            return _version_target(self.store, found, self.store.bases.get(found.base))
+        return _base_target(found or self.store.bases.resolve(name).base)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -177,6 +215,7 @@ def _version_target(store: Store, version: Version, base: Base) -> Target:
         kind="full" if is_full else "adapter",
         quantization=version.recipe.get("quantization"),
         directory=store.weights.path(version.digest) if is_full else Path(base.directory),
+        judge=Judge.of(store, version) if is_judge(version) else None,
     )
 
 

@@ -43,6 +43,10 @@ class Asking:
                 remedy="GET /v1/models lists what can be asked.",
             ) from error
 
+    def is_judge(self, tenant: str, name: str) -> bool:
+        """Whether the model, which exists, is a reward model."""
+        return self.gateway.find(name) is None and self.answering.resolve(tenant, name).judge is not None
+
     async def complete(self, tenant: str, request: ChatRequest) -> ChatCompletion:
         """The whole answer; raises what asking raises."""
         model = self.gateway.find(request.model)

@@ -14,6 +14,7 @@ from tailor.sandbox import SharedSandbox
 from tailor.server.answering import Answering
 from tailor.server.asking import Asking
 from tailor.server.config import ServerConfig
+from tailor.server.embedding import Embedding
 from tailor.server.layers import PUBLIC_PATHS, Caller, Traffic, caller_of
 from tailor.store import Store
 
@@ -39,6 +40,7 @@ class Services:
     traffic: Traffic
     asking: Asking
     """Ours and upstream models alike."""
+    embedding: Embedding
     runner: Supervision | None = None
     """None: runs of evals are only queued."""
     sandbox: SharedSandbox = field(default_factory=SharedSandbox)

@@ -10,7 +10,7 @@ from typing import Any, Final
 from tailor.grading import wilson
 from tailor.store import Eval, EvalItem, EvalRun
 
-_STYLE: Final = """
+STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c2430; background: #f6f7f9; margin: 0; }
 main { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; margin: 0; }
@@ -51,7 +51,7 @@ def report_page(run: EvalRun, evaluation: Eval, items: Sequence[EvalItem]) -> st
         f'<div class="card">{_headline(run, done)}</div>',
         _error(run),
         "<h2>Criteria</h2>",
-        _table(
+        table(
             ("criterion", "type", "passed", "of", "share", "95 % interval"),
             _criteria(run, evaluation),
             num_texts=2,
@@ -63,7 +63,7 @@ def report_page(run: EvalRun, evaluation: Eval, items: Sequence[EvalItem]) -> st
     return (
         "<!doctype html><html lang=en><head><meta charset=utf-8>"
         '<meta name=viewport content="width=device-width, initial-scale=1">'
-        f"<title>{escape(run.name)} · {escape(evaluation.name)}</title><style>{_STYLE}</style></head>"
+        f"<title>{escape(run.name)} · {escape(evaluation.name)}</title><style>{STYLE}</style></head>"
         f"<body><main>{''.join(parts)}</main></body></html>"
     )
 
@@ -111,12 +111,12 @@ def _usage(run: EvalRun) -> str:
         )
         for model, counts in run.tally.usage.items()
     )
-    return "<h2>Models</h2>" + _table(
+    return "<h2>Models</h2>" + table(
         ("model", "questions", "prompt tokens", "answer tokens"), rows, num_texts=1
     )
 
 
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]], *, num_texts: int) -> str:
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]], *, num_texts: int) -> str:
     """A table whose first columns are text and whose others are numbers."""
 
     def cells(values: tuple[str, ...], tag: str) -> str:

@@ -30,6 +30,7 @@ from tailor.server.asking import Asking
 from tailor.server.bases import add_first_base, renew_embedded_base
 from tailor.server.calls import Services
 from tailor.server.config import ServerConfig
+from tailor.server.embedding import Embedding
 from tailor.server.engine import BackgroundEngine, local_engine
 from tailor.server.layers import Traffic
 from tailor.server.sockets import EnvelopeProtocol, address_of, bind
@@ -203,6 +204,7 @@ class Instance:
                 supervisor=self._start_supervisor(stack) if self.run_jobs else None,
                 traffic=self.traffic,
                 asking=asking,
+                embedding=Embedding(asking),
                 runner=self.runner,
                 sandbox=sandbox,
             )

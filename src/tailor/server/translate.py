@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from pydantic import BaseModel
@@ -128,7 +128,7 @@ def upstream_object(model: UpstreamModel) -> ModelObject:
     )
 
 
-def version_object(version: Version, *, organization: str) -> ModelObject:
+def version_object(version: Version, *, organization: str, aliases: Sequence[str] = ()) -> ModelObject:
     """A tuned version or checkpoint on the wire."""
     return ModelObject(
         id=version.id,
@@ -138,6 +138,7 @@ def version_object(version: Version, *, organization: str) -> ModelObject:
             "kind": "version" if version.kind == "final" else "checkpoint",
             "base": version.base,
             "parent": version.parent,
+            "aliases": list(aliases),
             "job": version.job_id,
             "step": version.step,
             "adapter": version.adapter,

@@ -1,5 +1,6 @@
 """The only SQL and the only paths: files, jobs, events, versions, keys, and the queue between them."""
 
+from tailor.store.aliases import Action, Alias, AliasMove
 from tailor.store.atomic import (
     MANIFEST,
     Corrupt,
@@ -18,6 +19,7 @@ from tailor.store.faults import no_fault, reach
 from tailor.store.fence import LeaseLost
 from tailor.store.files import Receiver
 from tailor.store.keys import DEFAULT_TENANT
+from tailor.store.labels import Note
 from tailor.store.lease import Lease
 from tailor.store.paging import NO_METADATA, MetadataFilter, Order
 from tailor.store.queue import Queue
@@ -53,6 +55,9 @@ __all__ = [
     "NO_METADATA",
     "SHOWN_ROWS",
     "TERMINAL",
+    "Action",
+    "Alias",
+    "AliasMove",
     "Base",
     "Checkpoint",
     "ClaimPhase",
@@ -76,6 +81,7 @@ __all__ = [
     "Level",
     "MetadataFilter",
     "ModelUse",
+    "Note",
     "Order",
     "Page",
     "Queue",

@@ -96,6 +96,16 @@ class EvalRuns:
             find_eval(connection, tenant, eval_id)
             return read_page(connection, eval_runs, window, where=where, to_item=to_run)
 
+    def of_model(self, tenant: str, model: str) -> tuple[EvalRun, ...]:
+        """Every run that asked this model, newest first."""
+        query = (
+            select(eval_runs)
+            .where(eval_runs.c.tenant == tenant, eval_runs.c.model == model)
+            .order_by(eval_runs.c.sequence.desc())
+        )
+        with self._database.read() as connection:
+            return tuple(to_run(dict(row)) for row in connection.execute(query).mappings())
+
     def cancel(self, tenant: str, eval_id: str, run_id: str) -> EvalRun:
         """End the run now; what is graded stays. Raises InvalidRequest when it has ended already."""
         with self._database.write() as connection:

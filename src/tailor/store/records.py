@@ -192,6 +192,8 @@ class Version:
     metrics: JsonObject
     parent: str | None = None
     proof: JsonObject | None = None
+    data: JsonObject | None = None
+    """What the check said of the files it was made from; None for versions from before that was kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

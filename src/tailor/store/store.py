@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from tailor.store.aliases import Aliases
 from tailor.store.bases import Bases
 from tailor.store.blobs import Blobs
 from tailor.store.completions import Completions
@@ -22,6 +23,7 @@ from tailor.store.evals import Evals
 from tailor.store.files import Files
 from tailor.store.jobs import Jobs
 from tailor.store.keys import Keys
+from tailor.store.labels import Labels
 from tailor.store.locks import FileLock
 from tailor.store.migrate import migrate
 from tailor.store.queue import Queue
@@ -47,6 +49,8 @@ class Store:
         self.jobs = Jobs(database)
         self.queue = Queue(database=database, blobs=self._blobs, weights=self.weights, home=home)
         self.versions = Versions(database, self.weights)
+        self.labels = Labels(database)
+        self.aliases = Aliases(database)
         self.bases = Bases(database)
         self.keys = Keys(database)
         self.completions = Completions(database)

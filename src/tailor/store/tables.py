@@ -186,9 +186,57 @@ versions = Table(
     _json("metrics"),
     Column("parent", Text),
     _json("proof", nullable=True),
+    _json("data", nullable=True),
     Column("place", Text, nullable=False),
     UniqueConstraint("job_id", "place"),
     Index(None, "tenant", "sequence"),
+    sqlite_autoincrement=True,
+)
+
+version_tags = Table(
+    "version_tags",
+    schema,
+    Column("tenant", Text, nullable=False),
+    Column("version", Text, ForeignKey("versions.id", ondelete="CASCADE"), primary_key=True),
+    Column("tag", Text, primary_key=True),
+)
+
+version_notes = Table(
+    "version_notes",
+    schema,
+    _sequence(),
+    Column("tenant", Text, nullable=False),
+    Column("version", Text, ForeignKey("versions.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("text", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+aliases = Table(
+    "aliases",
+    schema,
+    Column("tenant", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("moved_at", BigInteger, nullable=False),
+    Index(None, "tenant", "model"),
+)
+
+alias_moves = Table(
+    "alias_moves",
+    schema,
+    _sequence(),
+    Column("tenant", Text, nullable=False),
+    Column("alias", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("model", Text),
+    Column("previous", Text),
+    Column("key_id", Text, nullable=False),
+    Column("forced", Boolean, nullable=False),
+    Column("reason", Text),
+    _json("gate", nullable=True),
+    Index(None, "tenant", "alias", "sequence"),
     sqlite_autoincrement=True,
 )
 

@@ -10,7 +10,7 @@ from tailor.errors import InvalidRequest, NotFound
 from tailor.protocol.names import VersionName
 from tailor.store.database import Database
 from tailor.store.records import TERMINAL, JsonObject, Version, to_record
-from tailor.store.tables import ACROSS_TENANTS, jobs, versions
+from tailor.store.tables import ACROSS_TENANTS, aliases, jobs, versions
 from tailor.store.weights import Weights
 
 
@@ -24,7 +24,7 @@ class Versions:
     def get(self, tenant: str, name: str) -> Version:
         """The version of this name; raises NotFound."""
         with self._database.read() as connection:
-            return _find(connection, tenant, name)
+            return find_version(connection, tenant, name)
 
     def list(self, tenant: str) -> tuple[Version, ...]:
         """All of a tenant's versions, oldest first."""
@@ -45,11 +45,12 @@ class Versions:
     def delete(self, tenant: str, name: str) -> None:
         """Forget a version, and its weights unless another version has the same; its job stays.
 
-        Raises NotFound, or InvalidRequest while a job that has not ended trains on from it.
+        Raises NotFound, or InvalidRequest while an alias stands for it or a job that has not ended trains on
+        from it.
         """
         with self._weights.guard():
             with self._database.write() as connection:
-                version = _find(connection, tenant, name, lock=True)
+                version = find_version(connection, tenant, name, lock=True)
                 _refuse_if_in_use(connection, tenant, name)
                 connection.execute(
                     versions.delete().where(versions.c.tenant == tenant, versions.c.id == name)
@@ -65,13 +66,13 @@ class Versions:
     def set_proof(self, tenant: str, name: str, proof: JsonObject) -> Version:
         """Attach the evaluation that was made of the version; raises NotFound."""
         with self._database.write() as connection:
-            _find(connection, tenant, name, lock=True)
+            find_version(connection, tenant, name, lock=True)
             connection.execute(
                 versions.update()
                 .where(versions.c.tenant == tenant, versions.c.id == name)
                 .values(proof=proof)
             )
-            return _find(connection, tenant, name)
+            return find_version(connection, tenant, name)
 
     def sweep(self) -> None:
         """Remove weights older than a day that no version names (what a crash left unpublished)."""
@@ -80,7 +81,8 @@ class Versions:
                 self._weights.remove(digest)
 
 
-def _find(connection: Connection, tenant: str, name: str, *, lock: bool = False) -> Version:
+def find_version(connection: Connection, tenant: str, name: str, *, lock: bool = False) -> Version:
+    """A tenant's version; unknown and foreign names are the same NotFound."""
     if VersionName.parse(name) is not None:
         query = select(versions).where(versions.c.tenant == tenant, versions.c.id == name)
         row = connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
@@ -95,6 +97,16 @@ def model_not_found(name: str) -> NotFound:
 
 
 def _refuse_if_in_use(connection: Connection, tenant: str, name: str) -> None:
+    standing = select(aliases.c.name).where(aliases.c.tenant == tenant, aliases.c.model == name)
+    alias: str | None = connection.scalar(standing.order_by(aliases.c.name).limit(1))
+    if alias is not None:
+        raise InvalidRequest(
+            f"The alias {alias} stands for {name}.",
+            param="model",
+            code="model_in_use",
+            remedy=f"Move it first (`tailor promote OTHER --as {alias}` or `tailor rollback {alias}`), or "
+            f"remove it (`tailor aliases remove {alias}`).",
+        )
     query = select(jobs.c.id).where(
         and_(jobs.c.tenant == tenant, jobs.c.parent == name, jobs.c.status.not_in(TERMINAL))
     )

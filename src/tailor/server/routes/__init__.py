@@ -5,25 +5,44 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from tailor.server.routes import (
+    aliases,
     chat,
+    comparisons,
     completions,
+    embeddings,
     evals,
     files,
     graders,
     health,
     jobs,
     models,
+    plans,
     reports,
     tailor,
+    versions,
 )
 
 
 def routers() -> list[APIRouter]:
     """Every route of the server."""
-    return [
-        module.router
-        for module in (health, files, jobs, graders, evals, models, chat, completions, reports, tailor)
-    ]
+    modules = (
+        health,
+        files,
+        jobs,
+        graders,
+        evals,
+        models,
+        chat,
+        completions,
+        embeddings,
+        plans,
+        reports,
+        tailor,
+        versions,
+        aliases,
+        comparisons,
+    )
+    return [module.router for module in modules]
 
 
 __all__ = ["routers"]

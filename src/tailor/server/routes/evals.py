@@ -35,7 +35,7 @@ from tailor.server.report import report_page
 from tailor.server.requests import Cursor, Order, new_router
 from tailor.server.routes.graders import check_grader
 from tailor.server.translate import page_object
-from tailor.store import EvalRun, RunSpec
+from tailor.store import EvalRun, RunSpec, Version
 
 router = new_router("evals", "/v1/evals")
 
@@ -114,7 +114,7 @@ def delete_eval(call: Writing, eval_id: str) -> EvalDeleted:
 def create_run(call: Writing, eval_id: str, body: RunRequest) -> RunObject:
     """Grade data; the same request sent again after a lost answer gives the same run."""
     evaluation = call.store.evals.get(call.tenant, eval_id)
-    source = body.data_source
+    source = _without_alias(call, body.data_source)
     _check_source(source, evaluation.data_source_config)
     model = _check_model(call, source)
     spec = RunSpec(
@@ -246,6 +246,16 @@ def _check_source(source: DataSource, config: dict[str, Any]) -> None:
         )
     if isinstance(origin, FileContentSource):
         check_rows(map(row_json, origin.content), config)
+
+
+def _without_alias(call: Call, source: DataSource) -> DataSource:
+    """The source with the model that its alias means now: one run asks one model, whatever is moved."""
+    if isinstance(source, JsonlDataSource) or source.model is None:
+        return source
+    meant = call.store.aliases.resolve(call.tenant, source.model)
+    if meant is None:
+        return source
+    return source.model_copy(update={"model": meant.id if isinstance(meant, Version) else meant.name})
 
 
 def _check_model(call: Call, source: DataSource) -> str | None:

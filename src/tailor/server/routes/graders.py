@@ -48,11 +48,32 @@ def check_grader(call: Call, grader: Grader, *, load: bool) -> None:
     for place, part in parts_of(grader).items():
         param = f"grader.{place}" if place else "grader"
         if isinstance(part, ScoreModelGrader | LabelModelGrader):
-            call.services.asking.check_model(call.tenant, part.model, param=f"{param}.model", purpose="grade")
+            check_judge(call, part, f"{param}.model")
         if isinstance(part, PythonGrader):
             call.services.sandbox.get()
             if load:
                 check_source(call.services.sandbox, part, f"{param}.source")
+
+
+def check_judge(call: Call, grader: ScoreModelGrader | LabelModelGrader, param: str) -> None:
+    """Raise InvalidRequest unless the model of a grader can be asked to grade."""
+    call.services.asking.check_model(call.tenant, grader.model, param=param, purpose="grade")
+    if not call.services.asking.is_judge(call.tenant, grader.model):
+        return
+    if isinstance(grader, LabelModelGrader):
+        raise InvalidRequest(
+            f"{grader.model} is a reward model: it gives numbers, not labels.",
+            param=param,
+            code="invalid_grader",
+            remedy="Use it in a score_model grader.",
+        )
+    if "range" not in grader.model_fields_set:
+        raise InvalidRequest(
+            f"{grader.model} is a reward model, whose numbers know no bounds, and {grader.name!r} has none.",
+            param=f"{param.removesuffix('.model')}.range",
+            code="invalid_grader",
+            remedy='Give the bounds that its rewards are clipped to, such as "range": [-20, 20].',
+        )
 
 
 def check_source(sandbox: SharedSandbox, grader: PythonGrader, param: str) -> None:

@@ -8,10 +8,12 @@ from fastapi import Header
 
 from tailor.data import METHODS
 from tailor.errors import InvalidRequest, NotFound
-from tailor.jobs import JobOptions, check_method, python_sources
+from tailor.jobs import JobOptions, check_canaries, check_grader, check_method, python_sources
+from tailor.jobs.reward_models import is_judge
 from tailor.protocol import (
     CheckpointObject,
     CursorPage,
+    DistillationMethod,
     EventObject,
     Hyperparameters,
     JobObject,
@@ -21,9 +23,9 @@ from tailor.protocol import (
 )
 from tailor.server.calls import Call, Reading, Writing
 from tailor.server.requests import METADATA_PARAMETER, Cursor, Metadata, new_router
-from tailor.server.routes.graders import check_source
+from tailor.server.routes.graders import check_judge, check_source
 from tailor.server.translate import checkpoint_object, event_object, job_object, page_object
-from tailor.store import Job, JobSpec, Level
+from tailor.store import Job, JobSpec, Level, Version
 
 router = new_router("fine_tuning", "/v1/fine_tuning/jobs")
 
@@ -33,7 +35,7 @@ IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255)]
 @router.post("")
 def create_job(call: Writing, body: JobRequest, idempotency_key: IdempotencyKey = None) -> JobObject:
     """Start training; the same request sent again after a lost answer gives the same job."""
-    spec, alias = _resolve(call, body)
+    spec, alias = resolve(call, body)
     job = call.store.jobs.add(
         call.tenant,
         spec,
@@ -90,16 +92,22 @@ def list_checkpoints(call: Reading, job_id: str, cursor: Cursor) -> CursorPage[C
     return page_object(page, checkpoint_object)
 
 
-def _resolve(call: Call, body: JobRequest) -> tuple[JobSpec, bool]:
+def resolve(call: Call, body: JobRequest) -> tuple[JobSpec, bool]:
     """What is asked for, checked without reading the files; and whether the model was an alias."""
     from tailor.training import Wanted  # brings torch, which the server loads in the background
 
     hyperparameters = _hyperparameters(body)
     asked = hyperparameters.model_dump(include=set(type(hyperparameters).model_fields))
-    Wanted.parse(asked, JobOptions.parse(body.tailor or {}).training)
+    options = JobOptions.parse(body.tailor or {})
+    Wanted.parse(asked, options.training)
     if body.method is not None and body.method.type == "reinforcement":
         _check_reinforcement(call, body.method.reinforcement)
+    if body.method is not None and body.method.type == "distillation":
+        _check_distillation(call, body.method.distillation)
+    if options.canaries is not None:
+        check_canaries(call.store, call.tenant, options.canaries)
     base, parent, is_alias = _model(call, body.model)
+    _check_parent(call, parent, "supervised" if body.method is None else body.method.type)
     for param, file_id in (("training_file", body.training_file), ("validation_file", body.validation_file)):
         if file_id:
             _check_purpose(call, param, file_id)
@@ -137,8 +145,38 @@ def _hyperparameters(body: JobRequest) -> Hyperparameters:
 def _check_reinforcement(call: Call, method: ReinforcementMethod | None) -> None:
     """Refuse what a worker cannot grade with; a python grader is loaded, but sees nothing to grade."""
     sandbox = call.services.sandbox
-    for param, part in python_sources(check_method(method, sandbox.run).grader):
+    checked = check_method(method, sandbox.run, lambda grader, param: check_judge(call, grader, param))
+    for param, part in python_sources(checked.grader):
         check_source(sandbox, part, f"{param}.source")
+
+
+def _check_distillation(call: Call, method: DistillationMethod | None) -> None:
+    """Refuse a teacher that cannot be asked, and a grader that a worker cannot grade with."""
+    if method is None:
+        raise InvalidRequest(
+            "A distillation job needs a teacher.",
+            param="method.distillation.teacher",
+            code="missing_required_parameter",
+            remedy='Give "method": {"type": "distillation", "distillation": {"teacher": "MODEL"}}.',
+        )
+    asking, sandbox, param = call.services.asking, call.services.sandbox, "method.distillation"
+    asking.check_model(call.tenant, method.teacher, param=f"{param}.teacher", purpose="teach")
+    if asking.is_judge(call.tenant, method.teacher):
+        raise InvalidRequest(
+            f"{method.teacher} is a reward model: it judges answers and writes none.",
+            param=f"{param}.teacher",
+            code="invalid_value",
+        )
+    if method.grader is not None:
+        place = f"{param}.grader"
+        check_grader(
+            method.grader,
+            sandbox.run,
+            lambda grader, param: check_judge(call, grader, param),
+            param=place,
+        )
+        for where, part in python_sources(method.grader, param=place):
+            check_source(sandbox, part, f"{where}.source")
 
 
 def _model(call: Call, name: str) -> tuple[str, str | None, bool]:
@@ -147,6 +185,9 @@ def _model(call: Call, name: str) -> tuple[str, str | None, bool]:
         if VersionName.parse(name):
             version = call.store.versions.get(call.tenant, name)
             return version.base, version.id, False
+        meant = call.store.aliases.resolve(call.tenant, name)
+        if meant is not None:
+            return (meant.base, meant.id, True) if isinstance(meant, Version) else (meant.name, None, True)
         resolved = call.store.bases.resolve(name)
         return resolved.base.name, None, resolved.is_alias
     except NotFound as error:
@@ -156,6 +197,19 @@ def _model(call: Call, name: str) -> tuple[str, str | None, bool]:
             code="model_not_available",
             remedy="GET /v1/models lists what can be trained.",
         ) from error
+
+
+def _check_parent(call: Call, parent: str | None, method: str) -> None:
+    """A model that judges writes no answers, so it can only learn to judge further."""
+    if parent is None or method == "reward_model":
+        return
+    if is_judge(call.store.versions.get(call.tenant, parent)):
+        raise InvalidRequest(
+            f"{parent} is a reward model: it judges answers and writes none.",
+            param="model",
+            code="model_not_available",
+            remedy="Train it further with the method 'reward_model', or choose another model.",
+        )
 
 
 def _check_purpose(call: Call, param: str, file_id: str) -> None:
@@ -176,7 +230,9 @@ def _notes(spec: JobSpec, *, is_alias: bool) -> list[tuple[Level, str]]:
     """What the caller should know about how the request was understood."""
     notes: list[tuple[Level, str]] = []
     if is_alias:
-        notes.append(("info", f"Model {spec.requested_model} is an alias here: training {spec.base}"))
+        notes.append(
+            ("info", f"Model {spec.requested_model} is an alias here: training {spec.parent or spec.base}")
+        )
     for integration in spec.integrations:
         text = (
             f"Integration {integration['type']} is noted, but this server sends no data out. "
