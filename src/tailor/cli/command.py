@@ -14,7 +14,24 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from tailor import __version__
-from tailor.cli import base, chat, cost, data, doctor, evaluate, jobs, keys, models, serve, train
+from tailor.cli import (
+    advise,
+    base,
+    chat,
+    compare,
+    cost,
+    data,
+    doctor,
+    evaluate,
+    jobs,
+    keys,
+    models,
+    promote,
+    reproduce,
+    serve,
+    train,
+    versions,
+)
 from tailor.errors import TailorError, Unavailable
 
 
@@ -73,13 +90,21 @@ app = typer.Typer(
 )
 
 _LOOP = "From data to answers"
+_VERSIONS = "Versions"
 _HOUSE = "The server"
 app.command("check", rich_help_panel=_LOOP)(data.check)
 app.add_typer(data.app, name="data", rich_help_panel=_LOOP)
+app.command("advise", rich_help_panel=_LOOP)(advise.advise)
 app.command("cost", rich_help_panel=_LOOP)(cost.cost)
 app.command("train", rich_help_panel=_LOOP)(train.train)
 app.command("eval", rich_help_panel=_LOOP)(evaluate.evaluate)
 app.command("chat", rich_help_panel=_LOOP)(chat.chat)
+app.add_typer(versions.app, name="versions", rich_help_panel=_VERSIONS)
+app.command("compare", rich_help_panel=_VERSIONS)(compare.compare)
+app.command("promote", rich_help_panel=_VERSIONS)(promote.promote)
+app.command("rollback", rich_help_panel=_VERSIONS)(promote.rollback)
+app.add_typer(promote.aliases, name="aliases", rich_help_panel=_VERSIONS)
+app.command("reproduce", rich_help_panel=_VERSIONS)(reproduce.reproduce)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=_LOOP)
 app.add_typer(models.app, name="models", rich_help_panel=_LOOP)
 app.command("serve", rich_help_panel=_HOUSE)(serve.serve)

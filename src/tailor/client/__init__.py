@@ -3,6 +3,7 @@
 from tailor.client.cases import Contest, Graded, Outcome, Score, judge, run_cases
 from tailor.client.endpoint import FINISHED, Answer, Endpoint, Update
 from tailor.client.find import Address, find
+from tailor.client.registry import Registry
 
 __all__ = [
     "FINISHED",
@@ -12,6 +13,7 @@ __all__ = [
     "Endpoint",
     "Graded",
     "Outcome",
+    "Registry",
     "Score",
     "Update",
     "find",

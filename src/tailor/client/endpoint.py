@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from tailor.client.failures import as_tailor_errors
 from tailor.errors import Unavailable
-from tailor.protocol import EventObject, FileObject, JobObject, JobRequest, ModelObject, Proof
+from tailor.protocol import EventObject, FileObject, JobObject, JobRequest, ModelObject, Proof, TrainingPlan
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -94,6 +94,13 @@ class Endpoint:
                 extra_headers={"Idempotency-Key": uuid.uuid4().hex},
             )
             return _read(JobObject, created)
+
+    def plan(self, job: JobRequest) -> TrainingPlan:
+        """What a job would take; none is created."""
+        body = job.model_dump(mode="json", exclude_none=True, exclude_unset=True)
+        with as_tailor_errors(self.base_url):
+            answered = self.openai.post("/tailor/plans", cast_to=object, body=body)
+            return TrainingPlan.model_validate(answered)
 
     def job(self, job_id: str) -> JobObject:
         """The job as it is now."""

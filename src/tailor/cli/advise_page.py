@@ -1,0 +1,95 @@
+"""The verdict on a terminal: one screen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from tailor.advise.advice import Advice
+    from tailor.cli.view import View
+
+
+def show(view: View, advice: Advice) -> None:
+    """The table of arms, and the verdict with its reasons."""
+    verdict = advice.verdict
+    view.say()
+    view.people.print(_table(advice))
+    style = "bold green" if verdict.arm else "bold yellow"
+    view.say(verdict.headline, style=style)
+    if not verdict.is_certain:
+        view.say("Not certain: a dearer arm may be better, and these items cannot tell.", style="yellow")
+    out = [f"{', '.join(names)}: {reason}" for reason, names in advice.barred_by_reason().items()]
+    view.people.print(
+        _lines(
+            ("because", verdict.because),
+            ("costs", verdict.costs),
+            ("would change with", verdict.changes),
+            ("cannot be taken", out),
+            ("not run", [f"{each.arm.name}: {each.reason}" for each in advice.skipped]),
+            ("not measured", [f"{'; '.join(verdict.not_measured)}."]),
+        )
+    )
+    chosen = advice.evidence.result(verdict.arm) if verdict.arm else None
+    if chosen is not None and chosen.made:
+        view.say(f"It is made: {chosen.made}", style="bold")
+
+
+def _lines(*parts: tuple[str, Sequence[str]]) -> Table:
+    """Titles on the left, what there is to say about each on the right."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from tailor.cli.figures import printable
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(justify="right", style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for title, lines in parts:
+        for place, line in enumerate(lines):
+            table.add_row(title if place == 0 else "", Text(printable(line)))
+    return table
+
+
+def _table(advice: Advice) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from tailor.advise.wording import amount
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("arm", no_wrap=True)
+    for title in (
+        advice.evidence.unit,
+        "95 %",
+        "p50 / p95 ms",
+        "tokens in / out",
+        "1,000 requests",
+    ):
+        table.add_column(title, justify="right", no_wrap=True)
+    for result in advice.evidence.results:
+        around = result.interval
+        p50, p95 = result.latency_ms(50), result.latency_ms(95)
+        thousand = advice.evidence.costs[result.arm.name].thousand
+        is_chosen = result.arm.name == advice.verdict.arm
+        table.add_row(
+            Text(("▸ " if is_chosen else "  ") + result.arm.name, style="bold green" if is_chosen else ""),
+            f"{result.quality:.1%}",
+            f"{100 * around.low:.1f} to {100 * around.high:.1f}",
+            "" if p50 is None or p95 is None else f"{p50:,.0f} / {p95:,.0f}",
+            f"{result.prompt_tokens:,.0f} / {result.completion_tokens:,.0f}" if result.prompt_tokens else "",
+            "not known" if thousand is None else amount(thousand),
+        )
+    table.add_row(
+        Text("  always the most usual answer", style="dim"),
+        f"{advice.evidence.floor_quality:.1%}",
+        "",
+        "",
+        "",
+        "",
+    )
+    return table
