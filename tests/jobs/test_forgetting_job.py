@@ -1,4 +1,4 @@
-"""A forgetting case that is caught: trained too hard, blocked; trained gently, let through; made again, the same."""
+"""A forgetting case that is caught: trained too hard, it is blocked; gently, let through; again, the same."""
 
 from __future__ import annotations
 

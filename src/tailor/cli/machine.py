@@ -16,7 +16,7 @@ from tailor.errors import TailorError
 _GIB = 1 << 30
 _ENOUGH_DISK_BYTES = 5 * _GIB
 _ENOUGH_MEMORY_BYTES = 2 * _GIB
-_TRAINING = ("torch", "transformers", "peft", "safetensors", "jinja2")
+_TRAINING = ("torch", "transformers", "safetensors", "jinja2")
 _SERVING = ("fastapi", "uvicorn", "python-multipart", "sqlalchemy", "alembic")
 
 

@@ -24,7 +24,7 @@ _STATE = "state.safetensors"
 
 def software() -> dict[str, str]:
     """Versions that the arithmetic depends on."""
-    return {"tailor": __version__} | {name: version(name) for name in ("torch", "transformers", "peft")}
+    return {"tailor": __version__} | {name: version(name) for name in ("torch", "transformers")}
 
 
 def save_checkpoint(
