@@ -128,9 +128,11 @@ def test_a_strong_model_elsewhere_is_asked_and_teaches(tailor: Tailor, tmp_path:
     taught = arms["distilled from lab/wise"]
     assert taught["setup"]["teacher_prompt_tokens"] == 50 * taught["arm"]["size"]
     assert "100.0% right by your own" in taught["notes"][-1]
-    # As good as the strong model, and next to nothing a request: it pays back at once.
-    assert found["verdict"]["arm"] in ("classical", "lookup, examples")
-    assert any("it pays back: within a day" in line for line in found["verdict"]["costs"])
+    # The words tell the class as well as the strong model does, but 25 items cannot show it.
+    verdict = found["verdict"]
+    assert verdict["arm"] == "prompt · lab/wise"
+    assert "At 30,416,667 requests a month: USD 6,570.00 a month." in verdict["costs"]
+    assert any("is as good here and would save USD 6,5" in line for line in verdict["would_change_if"])
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def adapter(directory: Path, strength: float) -> Path:
 
 
 def test_the_battery_tells_the_embedded_base_from_noise(template: Template, tmp_path: Path) -> None:
-    battery = Battery.read(template, max_tokens=CONTEXT)
+    battery = Battery.read(template)
     found = {}
     for name, strength in (("same", 0.0), ("gone", 1.0)):
         version = adapter(tmp_path / name, strength)

@@ -43,6 +43,16 @@ def answers(http: httpx2.Client, model: str, count: int) -> list[dict[str, Any]]
     return rows
 
 
+def source(model: str) -> dict[str, Any]:
+    row = {"item": {"messages": [{"role": "user", "content": "a"}], "reference": "b"}}
+    return {
+        "type": "completions",
+        "model": model,
+        "source": {"type": "file_content", "content": [row]},
+        "input_messages": {"type": "item_reference", "item_reference": "item.messages"},
+    }
+
+
 def compared(http: httpx2.Client, **asked: Any) -> dict[str, Any]:
     begun = http.post("/v1/tailor/comparisons", json=asked)
     assert begun.status_code == 201, begun.text
@@ -92,6 +102,9 @@ def test_promotion_goes_by_a_comparison_where_no_proofs_speak(
     better = compared(http, models=["prod", other], file=theirs, max_tokens=8)
     moved = http.post("/v1/tailor/aliases/prod", json={"model": other, "comparison": better["id"]}).json()
     assert moved["model"] == other and moved["history"][0]["gate"]["verdict"] == "better"
+    # A run asks what the alias meant when it was created, whatever becomes of the alias.
+    run = http.post(f"/v1/evals/{better['id']}/runs", json={"data_source": source("prod")}).json()
+    assert run["model"] == other and run["data_source"]["model"] == other
 
 
 def test_patterns_and_long_answers_are_judged_by_what_they_are(

@@ -141,7 +141,9 @@ def leftovers(home: Path) -> list[str]:
 
 
 def is_about_recovery(message: str, data: dict[str, Any]) -> bool:
-    return bool(data.get("recovery")) or message.startswith("The worker stopped unexpectedly")
+    # What is free depends on who else works on this machine.
+    told = ("The worker stopped unexpectedly", "Memory: about")
+    return bool(data.get("recovery")) or message.startswith(told)
 
 
 def _bytes_of(directory: Path) -> str:

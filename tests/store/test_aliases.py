@@ -19,6 +19,12 @@ NAMES = tuple(f"ft:tiny:org::Abcdef1{number}" for number in range(3))
 
 
 @pytest.fixture
+def store(any_store: Store) -> Store:
+    """On SQLite, and where it is installed on PostgreSQL."""
+    return any_store
+
+
+@pytest.fixture
 def versions(store: Store, train_lease: TrainLease, make_version: MakeVersion) -> tuple[str, ...]:
     """Three versions of the tenant `default`, and the base that they are of."""
     add_base(store, "tiny")
@@ -120,6 +126,8 @@ def test_aliases_belong_to_their_tenant(store: Store, versions: tuple[str, ...])
 def test_a_move_that_is_killed_leaves_alias_and_history_as_they_were(
     store: Store, versions: tuple[str, ...], tmp_path: Path, point: str
 ) -> None:
+    if not store._database.is_sqlite:
+        pytest.skip("the child opens the home's own database")
     moved(store, versions[0])
     child = os.fork()
     if child == 0:

@@ -61,6 +61,12 @@ class Arm:
     is_elsewhere: bool = False
     """Whether texts leave the machine for it."""
 
+    variant: str = ""
+    """What is looked up (examples, documents), or which examples the prompt has (similar, diverse)."""
+
+    teacher: str | None = None
+    """The model whose answers it is trained on."""
+
     size: int | None = None
     """Examples trained on, where it is trained."""
 

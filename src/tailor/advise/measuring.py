@@ -46,7 +46,7 @@ def measure(study: Study, arm: Arm) -> Generator[Progress, None, ArmResult | Ski
 def _looked_up(study: Study, arm: Arm) -> ArmResult:
     measure, train = study.material.measure, study.parts.train
     started = time.monotonic()
-    if "documents" in arm.name:
+    if arm.variant == "documents":
         answer = classical.lookup_passage(study.documents)
     else:
         answer = classical.lookup(measure, train)
@@ -93,11 +93,11 @@ def _prompt(study: Study, arm: Arm, model: ModelObject) -> tuple[Prompt, list[st
                 return forced, ["The endpoint held the answers to their form (response_format)."]
             return named, ["The endpoint cannot hold answers to a form: it was only asked for in words."]
         case "few-shot":
-            if "similar" in arm.name:
+            if arm.variant == "similar":
                 return replace(plain, choose=similar(train, _EXAMPLES)), []
             return replace(plain, choose=diverse(train, measure, _EXAMPLES)), []
         case "retrieval":
-            if "documents" in arm.name:
+            if arm.variant == "documents":
                 return replace(plain, find=finder(study.documents, _PASSAGES)), []
             passages = of_examples(train)
             return replace(plain, find=finder(passages, _PASSAGES, [item.asked for item in train])), []

@@ -86,17 +86,23 @@ def cost_of(result: ArmResult, rates: Rates) -> Cost:
     return Cost(setup=_setup(result, rates), request=_request(result, rates))
 
 
-def pays_back(over: Cost, by: Cost, volume: Decimal | None) -> Figure | None:
-    """After how many months the second instead of the first has paid for its set-up.
-
-    None: never, or not known.
-    """
+def saved_a_month(over: Cost, by: Cost, volume: Decimal | None) -> Figure | None:
+    """What the second saves a month, against the first; None: not known."""
     if volume is None or over.request is None or by.request is None:
         return None
     if over.request.currency != by.request.currency:
         return None
     saving = (over.request - by.request).named("saved a request")
-    return payback(by.setup, monthly(saving, given("requests a month", volume), "saved a month"))
+    return monthly(saving, given("requests a month", volume), "saved a month")
+
+
+def pays_back(over: Cost, by: Cost, volume: Decimal | None) -> Figure | None:
+    """After how many months the second instead of the first has paid for its set-up.
+
+    None: never, or not known.
+    """
+    saving = saved_a_month(over, by, volume)
+    return None if saving is None else payback(by.setup, saving)
 
 
 def _request(result: ArmResult, rates: Rates) -> Figure | None:
@@ -115,7 +121,7 @@ def _request(result: ArmResult, rates: Rates) -> Figure | None:
 def _setup(result: ArmResult, rates: Rates) -> Figure:
     total = _making(result, rates)
     setup = result.setup
-    teacher = _price_of(result.arm.name.removeprefix("distilled from "), rates, tuned=False)
+    teacher = _price_of(result.arm.teacher or "", rates, tuned=False)
     if setup.teacher_prompt_tokens and teacher is not None:
         read, written = teacher
         taught = (

@@ -11,10 +11,10 @@ from tailor.advise.contests import ALPHA, is_as_good
 from tailor.advise.costs import duration
 from tailor.advise.evidence import Evidence
 from tailor.advise.figures import Figure
-from tailor.advise.pricing import Cost, pays_back
+from tailor.advise.pricing import Cost, pays_back, saved_a_month
 from tailor.advise.study import Study
 from tailor.advise.tuning import SMALL_PARAMETERS
-from tailor.advise.verdict import FEW_EXAMPLES, Circumstances
+from tailor.advise.verdict import FEW_EXAMPLES, WORTH_BY_MONTHS, Circumstances
 from tailor.grading import minimum_detectable, minimum_detectable_mean
 from tailor.grading.power import in_points
 
@@ -104,7 +104,7 @@ def _of_circumstances(chosen: ArmResult, circumstances: Circumstances) -> list[s
 def _against(other: ArmResult, chosen: ArmResult, found: Evidence) -> str:
     difference = found.contests.of(chosen.arm.name, other.arm.name)
     points, low, high = (100 * part for part in (difference.mean, difference.low, difference.high))
-    shown = "p < 0.001" if difference.p < 0.001 else f"p = {difference.p:.3f}"
+    shown = "p < 0.001" if difference.p < 0.001 else f"corrected p = {difference.p:.3f}"
     sure = "" if difference.p < ALPHA else ": no difference is shown"
     return f"{other.quality:.1%}, {points:+.1f} points ({low:+.1f} to {high:+.1f}, {shown}){sure}."
 
@@ -165,6 +165,7 @@ def would_change(chosen: ArmResult, found: Evidence) -> list[str]:
             f"More held-out items: {best.arm.name} is {100 * gap:.1f} points ahead here, and "
             f"{len(chosen.scores)} items do not show that it is better."
         )
+    said += _would_save(chosen, found)
     if len(study.parts.train) < FEW_EXAMPLES:
         said.append(f"{FEW_EXAMPLES} examples to train on; there are {len(study.parts.train)}.")
     parameters = (study.base.tailor or {}).get("parameters") or 0
@@ -178,6 +179,27 @@ def would_change(chosen: ArmResult, found: Evidence) -> list[str]:
     if circumstances.volume is None:
         said.append("The volume, if a dearer set-up would save money (--volume).")
     return said
+
+
+def _would_save(chosen: ArmResult, found: Evidence) -> list[str]:
+    """The arm that would save most, if so few items could show that it is as good."""
+    volume, margin = found.circumstances.volume, found.circumstances.margin
+    cost = found.costs[chosen.arm.name]
+    savings = []
+    for result in found.free:
+        other = found.costs[result.arm.name]
+        saving, months = saved_a_month(cost, other, volume), pays_back(cost, other, volume)
+        if saving is None or months is None or months.value > WORTH_BY_MONTHS:
+            continue
+        if result.quality >= chosen.quality - margin:
+            savings.append((saving.value, result.arm.name, amount(saving)))
+    if not savings:
+        return []
+    _, name, saved = max(savings)
+    return [
+        f"More held-out items: {name} is as good here and would save {saved} a month, and "
+        f"{len(chosen.scores)} items do not show that it is no worse."
+    ]
 
 
 def not_measured(found: Evidence) -> tuple[str, ...]:

@@ -82,7 +82,7 @@ class Wish:
 
         if (self.teacher is None) == (self.method == "distillation"):
             raise InvalidRequest(
-                "A teacher is whom distillation learns from, and nothing else.",
+                "Distillation learns from a teacher, and no other method does.",
                 param="--teacher",
                 remedy="Give --method distillation and --teacher NAME together (docs/distillation.md).",
             )

@@ -26,6 +26,8 @@ LEAST_ACCURACY: Final = 0.6
 """A base that chooses right less often than this hardly has the ability: nothing can be said of its loss."""
 CHANCE: Final = 0.5
 _SEED: Final = 6
+_MAX_TOKENS: Final = 1_000
+"""More than any of our sentences has, so that none is cut, whatever context a job was given."""
 
 ProbeName = Literal["English", "grammar", "sense", "conversation"]
 
@@ -53,10 +55,10 @@ class Battery:
     probes: tuple[Probe, ...]
 
     @classmethod
-    def read(cls, template: Template, *, max_tokens: int) -> Battery:
+    def read(cls, template: Template) -> Battery:
         """The battery that ships with tailor, rendered by the template of the base."""
         content = _content()
-        texts = _Texts(template, max_tokens)
+        texts = _Texts(template)
         shuffled = [_shuffled(text) for text in content["english"]]
         chats = content["chat"]
         return cls(
@@ -140,13 +142,12 @@ def _losses(scores: Sequence[ExampleScore]) -> list[float]:
 class _Texts:
     """Sentences and conversations as tokens."""
 
-    def __init__(self, template: Template, max_tokens: int) -> None:
+    def __init__(self, template: Template) -> None:
         self._template = template
-        self._max_tokens = max_tokens
 
     def __call__(self, texts: Sequence[str]) -> tuple[TokenizedExample, ...]:
         documents = [TextExample(line=line, text=text) for line, text in enumerate(texts, start=1)]
-        return tokenize_texts(documents, self._template, max_tokens=self._max_tokens).examples
+        return tokenize_texts(documents, self._template, max_tokens=_MAX_TOKENS).examples
 
     def chats(self, pairs: Sequence[tuple[str, str]]) -> tuple[TokenizedExample, ...]:
         examples = [
@@ -159,7 +160,7 @@ class _Texts:
             )
             for line, (asked, answer) in enumerate(pairs, start=1)
         ]
-        return tokenize(examples, self._template, max_tokens=self._max_tokens).examples
+        return tokenize(examples, self._template, max_tokens=_MAX_TOKENS).examples
 
 
 def _shuffled(text: str) -> str:

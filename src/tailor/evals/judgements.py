@@ -8,9 +8,10 @@ from typing import Literal
 
 from tailor.errors import InvalidRequest
 from tailor.evals import verdict
+from tailor.evals.examined import MAX_LISTED, clip
 from tailor.evals.items import Item, choose, render_items
 from tailor.evals.pair import Pair
-from tailor.evals.proof import MAX_LISTED, Question, clip
+from tailor.evals.proof import Question
 from tailor.grading import paired_difference, wilson
 from tailor.models import Template
 from tailor.protocol import Arm, Difference, Interval, Proof, ProofItem

@@ -11,20 +11,29 @@ from typing import Any, Literal, TypeVar
 from tailor.data import Learnable
 from tailor.errors import InvalidRequest
 from tailor.evals import verdict
-from tailor.evals.agreement import agrees
 from tailor.evals.artefacts import artefacts
-from tailor.evals.clusters import Asked, by_outcome
+from tailor.evals.clusters import by_outcome
+from tailor.evals.examined import (
+    MOVED_NATS,
+    Examined,
+    Metric,
+    arm_of,
+    asked_of,
+    difference_of,
+    examined,
+    listed,
+    mean_loss,
+    outcomes_of,
+    passes,
+    results_of,
+)
 from tailor.evals.items import Item, choose, render_items
 from tailor.evals.pair import Answer, Pair
-from tailor.grading import paired_difference, percentile, wilson
 from tailor.models import Template
-from tailor.protocol import Arm, Difference, Interval, PairedResult, Proof, ProofItem
-from tailor.training import ExampleScore
+from tailor.protocol import Proof
 
 SHORT_ANSWER_TOKENS = 32
 """References of up to this median length are compared word by word, longer ones by their loss."""
-MOVED_NATS = 0.1
-"""An item whose loss moved by no more than this per token counts as unchanged."""
 MARGIN_TOKENS = 8
 """A model may write this much more than the longest reference before it is cut off."""
 MAX_KNOWN = 64
@@ -32,11 +41,7 @@ MAX_KNOWN = 64
 MAX_READ = 16
 """Most longer answers that are written to see how they look, of up to so many tokens each:"""
 READ_TOKENS = 160
-MAX_LISTED = 200
-MAX_CHARACTERS = 2_000
 
-Outcome = Literal["fixed", "broken", "unchanged"]
-Metric = Literal["pass_rate", "loss"]
 Result = TypeVar("Result")
 
 
@@ -60,21 +65,6 @@ class Question:
     """Decides which items are taken where there are more than `max_items`."""
     max_items: int = 400
     """Most held-out items that both models are asked."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Examined:
-    """One model's results on all items."""
-
-    scores: list[ExampleScore]
-    answers: list[Answer]
-    """Empty where only losses are compared."""
-    passed: list[bool]
-
-    @property
-    def losses(self) -> list[float]:
-        """Nats per answer token, item by item."""
-        return [_mean([each]) for each in self.scores]
 
 
 def prove(
@@ -113,7 +103,7 @@ def prove(
     base_scores = list(watch(pair.scores("base", tokenized)))
     version_scores = list(watch(pair.scores("version", tokenized)))
     known_scores = list(watch(pair.scores("version", [item.tokenized for item in known])))
-    train_loss = _mean(known_scores) if known_scores else None
+    train_loss = mean_loss(known_scores) if known_scores else None
     answers: dict[Literal["base", "version"], list[Answer]] = {"base": [], "version": []}
     known_answers: list[Answer] = []
     if metric == "pass_rate" and not rejected:
@@ -121,8 +111,8 @@ def prove(
             answers[arm] = list(watch(pair.answers(arm, items, max_tokens=cap)))
         known = known[:MAX_KNOWN]
         known_answers = list(watch(pair.answers("version", known, max_tokens=cap)))
-    before = _examined(items, base_scores, answers["base"])
-    after = _examined(items, version_scores, answers["version"])
+    before = examined(items, base_scores, answers["base"])
+    after = examined(items, version_scores, answers["version"])
     proof = _proof(question, items, before, after, metric=metric, cap=cap, train_loss=train_loss)
     read = items
     if metric == "loss":
@@ -157,12 +147,8 @@ def _by_heart(known: list[Item], answers: list[Answer]) -> dict[str, Any]:
     """How many of the items that it learned from the version passes."""
     if not answers:
         return {}
-    passed = [_passes(item, answer) for item, answer in zip(known, answers, strict=True)]
+    passed = [passes(item, answer) for item, answer in zip(known, answers, strict=True)]
     return {"train_score": sum(passed) / len(passed), "train_score_items": len(passed)}
-
-
-def _passes(item: Item, answer: Answer) -> bool:
-    return answer.is_complete and agrees(answer.text, item.reference_text)
 
 
 def _metric(items: Sequence[Item], cap: int, context_length: int) -> Metric:
@@ -192,32 +178,22 @@ class _Watch:
             yield result
 
 
-def _examined(items: list[Item], scores: list[ExampleScore], answers: list[Answer]) -> _Examined:
-    if len(scores) > len(items):
-        preferred, rejected = scores[: len(items)], scores[len(items) :]
-        likelier = [_mean([one]) < _mean([other]) for one, other in zip(preferred, rejected, strict=True)]
-        return _Examined(scores=preferred, answers=[], passed=likelier)
-    # zip ends early, with nothing, where no answers were asked for.
-    passed = [_passes(item, answer) for item, answer in zip(items, answers, strict=False)]
-    return _Examined(scores=scores, answers=answers, passed=passed)
-
-
 def _proof(
     question: Question,
     items: list[Item],
-    before: _Examined,
-    after: _Examined,
+    before: Examined,
+    after: Examined,
     *,
     metric: Metric,
     cap: int,
     train_loss: float | None,
 ) -> Proof:
-    outcomes = _outcomes(before, after, metric)
-    difference = _difference(before, after, metric)
-    base, version = _arm(question.base, items, before), _arm(question.version, items, after)
+    outcomes = outcomes_of(before, after, metric)
+    difference = difference_of(before, after, metric)
+    base, version = arm_of(question.base, items, before), arm_of(question.version, items, after)
     known = {example.prompt_key() for example in question.training}
     overlap = sum(item.prompt_key in known for item in items)
-    gap = None if train_loss is None else _mean(after.scores) - train_loss
+    gap = None if train_loss is None else mean_loss(after.scores) - train_loss
     return Proof(
         created_at=int(time.time()),
         model=question.version,
@@ -232,7 +208,7 @@ def _proof(
         fixed=outcomes.count("fixed"),
         broken=outcomes.count("broken"),
         unchanged=outcomes.count("unchanged"),
-        items=_listed(items, outcomes, before, after),
+        items=listed(items, outcomes, before, after),
         train_loss=train_loss,
         train_held_out_gap=gap,
         verdict=verdict.sentence(base, version, difference, num_items=len(items)),
@@ -245,101 +221,9 @@ def _proof(
             gap=gap or 0.0,
         ),
         settings=_settings(question, metric=metric, cap=cap, are_pairs=items[0].rejected is not None),
-        results=_results(items, before, after, metric),
-        clusters=by_outcome([_asked(item) for item in items], outcomes),
+        results=results_of(items, before, after, metric),
+        clusters=by_outcome([asked_of(item) for item in items], outcomes),
     )
-
-
-def _asked(item: Item) -> Asked:
-    return Asked(line=item.line, prompt=item.prompt_text, expected=item.reference_text)
-
-
-def _results(items: list[Item], before: _Examined, after: _Examined, metric: Metric) -> list[PairedResult]:
-    old, new = (before.passed, after.passed) if metric == "pass_rate" else (before.losses, after.losses)
-    return [
-        PairedResult(key=item.key, base=round(float(base), 5), version=round(float(version), 5))
-        for item, base, version in zip(items, old, new, strict=True)
-    ]
-
-
-def _outcomes(before: _Examined, after: _Examined, metric: Metric) -> list[Outcome]:
-    if metric == "pass_rate":
-        gains = [float(new) - float(old) for old, new in zip(before.passed, after.passed, strict=True)]
-    else:
-        moves = [old - new for old, new in zip(before.losses, after.losses, strict=True)]
-        gains = [move if abs(move) > MOVED_NATS else 0.0 for move in moves]
-    return ["fixed" if gain > 0 else "broken" if gain < 0 else "unchanged" for gain in gains]
-
-
-def _difference(before: _Examined, after: _Examined, metric: Metric) -> Difference:
-    change = (
-        paired_difference(before.passed, after.passed)
-        if metric == "pass_rate"
-        else paired_difference(before.losses, after.losses)
-    )
-    return Difference(
-        metric=metric,
-        mean=change.mean,
-        interval=Interval(low=change.low, high=change.high),
-        p_value=change.p,
-        test=change.method,
-    )
-
-
-def _arm(name: str, items: list[Item], examined: _Examined) -> Arm:
-    score = interval = fast = slow = None
-    completion_tokens = sum(item.num_reference_tokens for item in items)
-    if examined.passed:
-        score = sum(examined.passed) / len(examined.passed)
-        bounds = wilson(sum(examined.passed), len(examined.passed))
-        interval = Interval(low=bounds.low, high=bounds.high)
-    if examined.answers:
-        milliseconds = [1000 * answer.seconds for answer in examined.answers]
-        fast, slow = percentile(milliseconds, 50), percentile(milliseconds, 95)
-        completion_tokens = sum(answer.num_tokens for answer in examined.answers)
-    num_correct = sum(each.num_correct for each in examined.scores)
-    return Arm(
-        model=name,
-        score=score,
-        interval=interval,
-        loss=_mean(examined.scores),
-        token_accuracy=num_correct / sum(each.num_tokens for each in examined.scores),
-        prompt_tokens=sum(len(item.prompt_ids) for item in items),
-        completion_tokens=completion_tokens,
-        latency_p50_ms=fast,
-        latency_p95_ms=slow,
-    )
-
-
-def _mean(scores: Sequence[ExampleScore]) -> float:
-    """Nats per answer token over all of them together; 0 for none."""
-    return sum(each.loss_sum for each in scores) / max(1, sum(each.num_tokens for each in scores))
-
-
-def _listed(
-    items: list[Item], outcomes: list[Outcome], before: _Examined, after: _Examined
-) -> list[ProofItem]:
-    ranks = {"broken": 0, "fixed": 1, "unchanged": 2}
-    order = sorted(range(len(items)), key=lambda index: (ranks[outcomes[index]], index))
-    return [
-        ProofItem(
-            line=items[index].line,
-            outcome=outcomes[index],
-            passed=after.passed[index] if after.passed else None,
-            prompt=clip(items[index].prompt_text),
-            expected=clip(items[index].reference_text),
-            base_answer=clip(before.answers[index].text) if before.answers else None,
-            version_answer=clip(after.answers[index].text) if after.answers else None,
-            base_loss=before.losses[index],
-            version_loss=after.losses[index],
-        )
-        for index in order[:MAX_LISTED]
-    ]
-
-
-def clip(text: str) -> str:
-    """As much of a text as a proof shows."""
-    return text if len(text) <= MAX_CHARACTERS else text[: MAX_CHARACTERS - 4] + " ..."
 
 
 def _settings(question: Question, *, metric: Metric, cap: int, are_pairs: bool) -> dict[str, Any]:

@@ -17,6 +17,7 @@ COMPARISON: Final = {"tailor": "comparison"}
 SHORT_CHARACTERS: Final = 160
 """References of up to this median length are compared word by word, longer ones by their overlap."""
 _MOST_PATTERNS: Final = 16
+_MARGIN_TOKENS: Final = 8
 
 
 def rows_of(cases: Sequence[Case], limit: int | None) -> list[JsonObject]:
@@ -83,6 +84,17 @@ def criteria_of(cases: Sequence[Case]) -> list[JsonObject]:
             **common,
         }
     ]
+
+
+def longest_answer(cases: Sequence[Case], most: int) -> int:
+    """How many tokens an answer may have: where it must equal a reference, a longer one is wrong anyway.
+
+    A token is at least one byte.
+    """
+    [first, *_] = criteria_of(cases)
+    if first["type"] != "string_check" or first["operation"] != "eq":
+        return most
+    return min(most, max(len((case.reference or "").encode()) for case in cases) + _MARGIN_TOKENS)
 
 
 def source_of(model: str, file_id: str, tools: Sequence[JsonObject], *, max_tokens: int) -> JsonObject:

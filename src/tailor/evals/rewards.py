@@ -12,9 +12,10 @@ from tailor.errors import InvalidRequest
 from tailor.evals import verdict
 from tailor.evals.artefacts import artefacts
 from tailor.evals.clusters import Asked, by_outcome
+from tailor.evals.examined import MAX_LISTED, clip
 from tailor.evals.items import Item, choose
 from tailor.evals.pair import Answer, Pair
-from tailor.evals.proof import MAX_LISTED, Question, clip
+from tailor.evals.proof import Question
 from tailor.grading import Answered, Grade, paired_difference, percentile, sample_of, wilson
 from tailor.models import Template
 from tailor.protocol import Arm, Difference, Interval, PairedResult, Proof, ProofItem

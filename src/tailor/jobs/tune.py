@@ -132,7 +132,7 @@ def _examine(
             context_length=limit,
             tick=tick,
         )
-    battery = Battery.read(template, max_tokens=limit)
+    battery = Battery.read(template)
     along = Along(pair, battery, canaries, template, max_tokens=limit, tick=tick)
     if prepared.grading is not None and recipe.exploration is not None:
         proof = prove_rewards(

@@ -83,7 +83,8 @@ def save_adapter(
         _PROMPT if name == NAME else _PREFIX + name: tensor.detach().cpu().contiguous()
         for name, tensor in weights.items()
     }
-    metadata = {"format": "pt"} | ({"base_quantization": quantization} if quantization else {})
+    # One entry at most: several are written in an order that differs from process to process.
+    metadata = {"base_quantization": quantization} if quantization else {"format": "pt"}
     save_file(tensors, directory / ADAPTER_WEIGHTS, metadata=metadata)
     targets = sorted({_layer_of(name) for name in weights})
     config = method.config(targets) | {

@@ -40,12 +40,13 @@ def page_of(advice: Advice) -> str:
 def _head(advice: Advice) -> Iterator[str]:
     material, parts, verdict = advice.evidence.study.material, advice.evidence.study.parts, advice.verdict
     yield f"<h1>{escape(material.name)}</h1>"
+    kind = str(material.measure)
     yield (
-        f'<p class="soft">{escape(str(material.measure))}. Right is {escape(material.measure.sentence)}. '
+        f'<p class="soft">{escape(kind[:1].upper() + kind[1:])}. Right is {escape(material.measure.sentence)}. '
         f"{escape(before_the_run(advice.evidence.study))}</p>"
     )
-    kind = "good" if verdict.arm else "bad"
-    yield f'<p class="verdict {kind}">{escape(verdict.headline)}</p>'
+    colour = "good" if verdict.arm else "bad"
+    yield f'<p class="verdict {colour}">{escape(verdict.headline)}</p>'
     if not verdict.is_certain:
         yield '<p class="soft">Not certain: a dearer arm may be better, and these items cannot tell.</p>'
     out = [f"{', '.join(names)}: {reason}" for reason, names in advice.barred_by_reason().items()]

@@ -79,7 +79,7 @@ def learning(curves: Sequence[Curve], *, label: str) -> str:
         if curve.fitted is not None:
             largest = curve.fitted.largest
             start = min(point.size for point in curve.points)
-            sizes = [start + (2 * largest - start) * step / 40 for step in range(41)]
+            sizes = [start + (2 * largest - start) * (step / 40) ** 2 for step in range(41)]
             at = [(size, curve.fitted.at(size)) for size in sizes]
             over = " ".join(f"{x(size):.1f},{y(found.high):.1f}" for size, found in at)
             under = " ".join(f"{x(size):.1f},{y(found.low):.1f}" for size, found in reversed(at))
@@ -127,9 +127,18 @@ def trade(points: Sequence[tuple[str, float, float, str]], *, currency: str, lab
     for name, price, quality, kind in points:
         drawn.append(
             f'<g class="{kind}"><circle cx="{x(price):.1f}" cy="{y(quality):.1f}" r="5.5">'
-            f"<title>{escape(name)}: {quality:.1%}, {currency} {_plain(price)} for 1,000</title></circle></g>"
+            f"<title>{escape(name)}: {quality:.1%}, {currency} {_plain(price)} for 1,000</title></circle>"
+            + (_name(name, x(price), y(quality)) if kind == "chosen" else "")
+            + "</g>"
         )
     return _svg(height, "".join(drawn), label)
+
+
+def _name(name: str, x: float, y: float) -> str:
+    """Below a dot, inside the plot."""
+    half = 3.3 * len(name)
+    at = min(max(x, half + 4), _WIDTH - half - 4)
+    return f'<text class="label" x="{at:.1f}" y="{y + 20:.1f}" text-anchor="middle">{escape(name)}</text>'
 
 
 def _x(share: float) -> float:

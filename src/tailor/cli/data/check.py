@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tailor.cli.data import options, tokens
+from tailor.cli.data.curve import gain_of
 from tailor.cli.data.embedding import embedding
 from tailor.cli.data.losses import losses_of
 from tailor.cli.options import Home, Json
@@ -58,6 +59,14 @@ Losses = Annotated[
         help="A job trained on this file, or its example_losses.jsonl: show what stayed hard.",
     ),
 ]
+Advice = Annotated[
+    Path | None,
+    typer.Option(
+        "--advice",
+        metavar="FILE",
+        help="What `tailor advise --json` printed: judge the amount by its learning curve.",
+    ),
+]
 Embeddings = Annotated[
     str | None,
     typer.Option(
@@ -79,6 +88,7 @@ def check(
     epochs: Epochs = 3,
     losses: Losses = None,
     embeddings: Embeddings = None,
+    advice: Advice = None,
     every: Every = False,
     input: options.Input = None,
     output: options.Output = None,
@@ -127,6 +137,7 @@ def check(
         near=near,
         epochs=epochs,
         losses=None if losses is None else losses_of(view, losses, home),
+        gain=None if advice is None else gain_of(advice),
     )
 
     def opened(path: Path, part: str | None) -> Source:

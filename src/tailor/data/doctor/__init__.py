@@ -12,7 +12,7 @@ from tailor.data.doctor.diagnose import (
 )
 from tailor.data.doctor.findings import Diagnosis, Figure, Finding, Tokens
 from tailor.data.doctor.losses import Losses, read_losses
-from tailor.data.doctor.options import Options, TokenCount
+from tailor.data.doctor.options import Gain, Options, TokenCount
 from tailor.data.doctor.task import Task
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Diagnosis",
     "Figure",
     "Finding",
+    "Gain",
     "Item",
     "Losses",
     "Options",

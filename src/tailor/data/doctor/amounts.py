@@ -10,7 +10,7 @@ import numpy as np
 
 from tailor.data.doctor.corpus import Corpus
 from tailor.data.doctor.findings import Evidence, Figure, advice, counted, finding
-from tailor.data.doctor.options import Options
+from tailor.data.doctor.options import Gain, Options
 from tailor.data.doctor.task import Goal
 
 
@@ -34,9 +34,11 @@ AMOUNTS: Final[dict[Goal, Amount]] = {
     "domain": Amount("know a domain's language", 500, 1_000),
     "behaviour": Amount("behave in a complex way", 1_000, 5_000),
 }
-"""Rules of thumb; a learning curve on your own data is better evidence."""
+"""Rules of thumb, where there is no learning curve on the data itself."""
 
 _PROMPT_INSTEAD: Final = 50
+_WORTH_IT: Final = 0.01
+"""Quality that twice the data must bring to be worth collecting."""
 
 
 def find_too_few(corpus: Corpus, options: Options) -> Iterator[Evidence]:
@@ -51,6 +53,9 @@ def find_too_few(corpus: Corpus, options: Options) -> Iterator[Evidence]:
             "minimum": amount.minimum, "recommended": amount.recommended,
         },
     )  # fmt: skip
+    if options.gain is not None:
+        yield from _by_curve(options.gain, count)
+        return
     if count >= amount.recommended:
         return
     have = counted(count, "different example")
@@ -71,4 +76,22 @@ def find_too_few(corpus: Corpus, options: Options) -> Iterator[Evidence]:
         remedy=remedy,
         total=len(corpus),
         badness=3 if count < amount.minimum else 0.5,
+    )
+
+
+def _by_curve(gain: Gain, count: int) -> Iterator[Evidence]:
+    """More examples are asked for only where the curve says that they would surely help."""
+    yield Figure(name="gain_of_2x", data={"sentence": gain.sentence, "low": gain.low, "high": gain.high})
+    if gain.low < _WORTH_IT:
+        return
+    remedy = "Collect more of the kinds that come out wrong."
+    said = f"the learning curve still rises: {gain.sentence}"
+    yield from finding(
+        [advice(None, "few_examples", said, remedy)],
+        title="More would help",
+        message=said[0].upper() + said[1:],
+        why="Twice the examples would bring that much, measured on this task.",
+        remedy=remedy,
+        total=count,
+        badness=1,
     )

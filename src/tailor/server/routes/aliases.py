@@ -79,11 +79,13 @@ def delete_alias(call: Writing, name: str) -> AliasDeleted:
 def _current(call: Call, name: str) -> Candidate | None:
     """What the alias stands for; None where it stands for nothing yet."""
     try:
-        return _candidate(call, call.store.aliases.get(call.tenant, name).model)
-    except NotFound as error:
-        if error.code != "alias_not_found":
-            raise
+        model = call.store.aliases.get(call.tenant, name).model
+    except NotFound:
         return None
+    try:
+        return _candidate(call, model)
+    except NotFound:  # a base that the operator has removed: the alias must still be movable
+        return Candidate(name=model, base=model)
 
 
 def _candidate(call: Call, model: str) -> Candidate:

@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse, Response
 from tailor.data import Cases, read_cases
 from tailor.errors import InvalidRequest, NotFound
 from tailor.evals.comparison import Answered, compare
-from tailor.evals.questions import COMPARISON, criteria_of, rows_of, source_of
+from tailor.evals.questions import COMPARISON, criteria_of, longest_answer, rows_of, source_of
 from tailor.protocol import Proof, VersionName
 from tailor.protocol.comparisons import Comparison, ComparisonRequest
 from tailor.server.calls import Call, Reading, Writing
@@ -61,8 +61,9 @@ def create_comparison(call: Writing, body: ComparisonRequest) -> Comparison:
         testing_criteria=criteria_of(cases.cases),
         metadata=COMPARISON | {"file": file_id},
     )
+    cap = longest_answer(cases.cases, body.max_tokens)
     for model in models:
-        source = source_of(model, file.id, cases.cases[0].tools, max_tokens=body.max_tokens)
+        source = source_of(model, file.id, cases.cases[0].tools, max_tokens=cap)
         spec = RunSpec(name=model[:256], model=model, data_source=source, file=file.id)
         call.store.eval_runs.add(call.tenant, evaluation.id, spec)
     call.wake_runner()
@@ -156,7 +157,7 @@ def _proven_on(call: Call, models: Sequence[str]) -> str:
         "None of these models was proven on a file that is still here: there is nothing to compare them on.",
         param="file",
         code="missing_required_parameter",
-        remedy="Give a file of cases: tailor compare A B --data FILE.",
+        remedy="Give a file of cases: `file` in the request, --data FILE on the command line.",
     )
 
 
