@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openai
 import pytest
 
-from tests.evals_api.conftest import plain
+from tailor.server import EmbeddedServer
+from tests.evals_api.conftest import finished, plain
 
 MODEL = "tailor-mini-1"
 TEXTS = ["Where is my parcel?", "The parcel has not come.", "Explain photosynthesis to a child."]
@@ -80,3 +82,36 @@ def test_an_upstreams_vectors_pass_through_and_are_counted(
         (spent,) = http.get("/v1/tailor/usage").json()["data"]
     assert spent["prompt_tokens"] == there.usage.prompt_tokens
     assert spent["completion_tokens"] == 0
+
+
+COSINE: Any = {
+    "type": "text_similarity",
+    "name": "near",
+    "input": "{{ item.text }}",
+    "reference": "Where is my parcel?",
+    "evaluation_metric": "cosine",
+    "pass_threshold": 0.8,
+}
+
+
+def test_a_cosine_grader_compares_by_the_model_that_the_operator_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: openai.OpenAI
+) -> None:
+    with pytest.raises(openai.BadRequestError, match="--embeddings"):
+        client.post("/fine_tuning/alpha/graders/validate", cast_to=object, body={"grader": COSINE})
+    monkeypatch.setenv("TAILOR_EMBEDDINGS", MODEL)
+    with (
+        EmbeddedServer(tmp_path) as server,
+        openai.OpenAI(base_url=server.base_url, api_key=server.api_key) as grading,
+    ):
+        rows: Any = [{"item": {"text": text}} for text in TEXTS]
+        schema: Any = {"type": "object", "properties": {"text": {"type": "string"}}}
+        made = grading.evals.create(
+            data_source_config={"type": "custom", "item_schema": schema}, testing_criteria=[COSINE]
+        )
+        source: Any = {"type": "jsonl", "source": {"type": "file_content", "content": rows}}
+        run = finished(grading, grading.evals.runs.create(made.id, data_source=source))
+        items = list(grading.evals.runs.output_items.list(run.id, eval_id=made.id))
+    scores = {str(each.datasource_item["text"]): each.results[0].score for each in items}
+    assert scores[TEXTS[0]] == pytest.approx(1, abs=1e-3)
+    assert scores[TEXTS[0]] > scores[TEXTS[1]] > scores[TEXTS[2]]

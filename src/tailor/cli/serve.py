@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +26,14 @@ def serve(
         list[str] | None,
         typer.Option("--allow-host", metavar="NAME", help="Also answer for this Host name; may be repeated."),
     ] = None,
+    embeddings: Annotated[
+        str | None,
+        typer.Option(
+            "--embeddings",
+            metavar="MODEL",
+            help="What cosine graders compare by. (default: $TAILOR_EMBEDDINGS)",
+        ),
+    ] = None,
 ) -> None:
     """Serve the API on this machine.
 
@@ -37,6 +46,8 @@ def serve(
     view = View.open()
     place = home_of(home).absolute()
     config = ServerConfig(home=place, host=host, port=port, allowed_hosts=tuple(allow_host or ()))
+    if embeddings is not None:
+        config = replace(config, embedding_model=embeddings)
     serve(config, announce=lambda base_url: _announce(view, place, base_url))
 
 

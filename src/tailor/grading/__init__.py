@@ -10,6 +10,7 @@ from tailor.grading.graders import (
     check_means,
     grade_batch,
     grade_now,
+    needs_vectors,
     parts_of,
 )
 from tailor.grading.grades import Grade
@@ -72,6 +73,7 @@ __all__ = [
     "non_inferiority",
     "paired_difference",
     "paired_differences",
+    "needs_vectors",
     "parts_of",
     "percentile",
     "power_of",

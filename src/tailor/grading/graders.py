@@ -106,7 +106,7 @@ async def _grade(grader: Grader, answers: Sequence[Answered], means: _Means) -> 
         return await _python(grader, answers, means)
     if isinstance(grader, ScoreModelGrader | LabelModelGrader):
         return await asyncio.gather(*(_judge(grader, answer, means) for answer in answers))
-    if _needs_vectors(grader):
+    if needs_vectors(grader):
         return await asyncio.gather(*(_cosine(grader, answer, means) for answer in answers))
     return await asyncio.to_thread(lambda: [_compare(grader, answer) for answer in answers])
 
@@ -137,7 +137,8 @@ def _holds(operation: Literal["eq", "ne", "like", "ilike"], text: str, reference
             return reference.casefold() in text.casefold()
 
 
-def _needs_vectors(grader: Grader) -> TypeGuard[TextSimilarityGrader]:
+def needs_vectors(grader: Grader) -> TypeGuard[TextSimilarityGrader]:
+    """Whether it compares embeddings."""
     return isinstance(grader, TextSimilarityGrader) and grader.evaluation_metric == "cosine"
 
 
@@ -307,10 +308,11 @@ def check_means(
             raise InvalidRequest(f"{part.name!r} asks a model, and none can be asked here.", param=param)
         if isinstance(part, PythonGrader) and run_python is None:
             raise InvalidRequest(f"{part.name!r} brings code, and none can be run here.", param=param)
-        if _needs_vectors(part) and embed is None:
+        if needs_vectors(part) and embed is None:
             raise InvalidRequest(
                 f"{part.name!r} compares embeddings, and no model here makes any.",
                 param=f"{param}.evaluation_metric",
                 code="unsupported_value",
-                remedy="Use fuzzy_match, rouge_l or another metric that compares words.",
+                remedy="Use fuzzy_match, rouge_l or another metric that compares words; or the operator names "
+                "a model: tailor serve --embeddings MODEL.",
             )

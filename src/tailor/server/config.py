@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
 
 MIB = 1024 * 1024
@@ -31,6 +32,9 @@ class ServerConfig:
 
     training_threads: int | None = None
     """Threads of each training worker; None takes one for each core."""
+
+    embedding_model: str | None = field(default_factory=lambda: os.environ.get("TAILOR_EMBEDDINGS") or None)
+    """The model whose vectors `cosine` graders compare; None: such graders are refused."""
 
     max_json_bytes: int = 1 * MIB
     """Largest JSON body."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.concurrency import run_in_threadpool
 
 from tailor.errors import InvalidRequest
+from tailor.grading import Embed
 from tailor.protocol import EmbeddingList, EmbeddingObject, EmbeddingRequest, EmbeddingUsage
 from tailor.server.answering import Target
 from tailor.server.asking import Asking
@@ -22,9 +24,21 @@ if TYPE_CHECKING:
 class Embedding:
     """Takes requests for embeddings in."""
 
-    def __init__(self, asking: Asking) -> None:
+    def __init__(self, asking: Asking, *, model: str | None = None) -> None:
+        """`model` is the one that graders compare by."""
         self._asking = asking
+        self._model = model
         self._embedder: Embedder | None = None
+
+    def for_graders(self, tenant: str) -> Embed | None:
+        """What turns texts into vectors for graders; None where the operator named no model."""
+        return None if self._model is None else partial(self._vectors, tenant, self._model)
+
+    async def _vectors(self, tenant: str, model: str, texts: Sequence[str]) -> list[list[float]]:
+        request = EmbeddingRequest(model=model, input=list(texts), encoding_format="float")
+        found = await self.embed(tenant, request)
+        data = found["data"] if isinstance(found, dict) else [each.model_dump() for each in found.data]
+        return [[float(value) for value in each["embedding"]] for each in data]
 
     async def embed(self, tenant: str, request: EmbeddingRequest) -> EmbeddingList | dict[str, Any]:
         """The vectors of all inputs; an upstream's answer as it gave it but for the model's name.

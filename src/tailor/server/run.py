@@ -194,7 +194,13 @@ class Instance:
         answering = Answering(self.store, engine, answer_seconds=self.config.answer_seconds)
         asking = Asking(answering, self.gateway)
         sandbox = SharedSandbox()
-        means = Means(store=self.store, complete=asking.complete, run_python=sandbox.run)
+        embedding = Embedding(asking, model=self.config.embedding_model)
+        means = Means(
+            store=self.store,
+            complete=asking.complete,
+            run_python=sandbox.run,
+            embed_for=embedding.for_graders,
+        )
         self.runner = EvalRunner(means) if self.run_jobs else None
         return create_app(
             Services(
@@ -204,7 +210,7 @@ class Instance:
                 supervisor=self._start_supervisor(stack) if self.run_jobs else None,
                 traffic=self.traffic,
                 asking=asking,
-                embedding=Embedding(asking),
+                embedding=embedding,
                 runner=self.runner,
                 sandbox=sandbox,
             )

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from tailor.evals.runs.judging import judge
 from tailor.evals.runs.means import Means, Patience
 from tailor.evals.runs.sampling import Usage, answered
-from tailor.grading import Grade, Question, Reply, grade_batch, parts_of
+from tailor.grading import Grade, Question, Reply, grade_batch, needs_vectors, parts_of
 from tailor.protocol.evals import Criterion, MultiCriterion
 from tailor.protocol.graders import Grader, LabelModelGrader, PythonGrader, ScoreModelGrader
 from tailor.store import EvalItem
@@ -30,6 +30,7 @@ class Criteria:
         """`wire` as the eval keeps them."""
         self._criteria = _CRITERIA.validate_python(list(wire))
         self._means = means
+        self._embed = means.embed_for(tenant)
         ask = judge(tenant, means.complete)
 
         async def ask_patiently(question: Question) -> Reply:
@@ -46,7 +47,8 @@ class Criteria:
     def is_quick(self) -> bool:
         """Whether grading is nothing but comparing: it asks nobody and runs no code."""
         return not any(
-            isinstance(part, PythonGrader | ScoreModelGrader | LabelModelGrader) for part in self._parts()
+            isinstance(part, PythonGrader | ScoreModelGrader | LabelModelGrader) or needs_vectors(part)
+            for part in self._parts()
         )
 
     def _parts(self) -> list[Grader]:
@@ -59,7 +61,7 @@ class Criteria:
         answers = [answered(item) for item in items]
         columns = await asyncio.gather(
             *(
-                grade_batch(one, answers, ask=self._ask, run_python=self._means.run_python)
+                grade_batch(one, answers, ask=self._ask, run_python=self._means.run_python, embed=self._embed)
                 for one in self._criteria
             )
         )

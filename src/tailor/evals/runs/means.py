@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from tailor.errors import RateLimited, Unavailable
 from tailor.evals.runs.judging import Complete
-from tailor.grading import RunPython
+from tailor.grading import Embed, RunPython
 from tailor.store import Store
 
 Result = TypeVar("Result")
@@ -31,6 +31,8 @@ class Means:
     store: Store
     complete: Complete
     run_python: RunPython
+    embed_for: Callable[[str], Embed | None] = lambda _: None
+    """What turns a tenant's texts into vectors, where there is a model for it."""
 
 
 @dataclass(kw_only=True, slots=True)

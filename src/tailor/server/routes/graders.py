@@ -36,7 +36,8 @@ async def run_grader(call: Writing, body: GraderRunRequest) -> GraderRun:
     await run_in_threadpool(check_grader, call, body.grader, load=False)
     answer = Answered(item=body.item or {}, sample=sample_of(body.model_sample))
     ask = judge(call.tenant, call.services.asking.complete)
-    grading = grade_batch(body.grader, [answer], ask=ask, run_python=call.services.sandbox.run)
+    embed = call.services.embedding.for_graders(call.tenant)
+    grading = grade_batch(body.grader, [answer], ask=ask, run_python=call.services.sandbox.run, embed=embed)
     [grade] = await unless_gone(call.request, call.services.traffic, grading)
     return grade.to_wire()
 
@@ -44,7 +45,8 @@ async def run_grader(call: Writing, body: GraderRunRequest) -> GraderRun:
 def check_grader(call: Call, grader: Grader, *, load: bool) -> None:
     """Refuse what cannot be graded with here, whatever the answer; with `load` python sources are tried."""
     ask = judge(call.tenant, call.services.asking.complete)
-    check_means(grader, ask=ask, run_python=call.services.sandbox.run)
+    embed = call.services.embedding.for_graders(call.tenant)
+    check_means(grader, ask=ask, run_python=call.services.sandbox.run, embed=embed)
     for place, part in parts_of(grader).items():
         param = f"grader.{place}" if place else "grader"
         if isinstance(part, ScoreModelGrader | LabelModelGrader):
