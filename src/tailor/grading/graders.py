@@ -313,6 +313,6 @@ def check_means(
                 f"{part.name!r} compares embeddings, and no model here makes any.",
                 param=f"{param}.evaluation_metric",
                 code="unsupported_value",
-                remedy="Use fuzzy_match, rouge_l or another metric that compares words; or the operator names "
-                "a model: tailor serve --embeddings MODEL.",
+                remedy="Use fuzzy_match, rouge_l or another metric that compares words; or the operator "
+                "names a model: tailor serve --embeddings MODEL.",
             )

@@ -142,7 +142,13 @@ def _check_reference(text: str) -> str:
 MessagesReference = Annotated[str, StringConstraints(max_length=1000), AfterValidator(_check_reference)]
 """Ours: a path in braces in place of a message stands for all messages that it leads to."""
 
-Conversation = Annotated[list[GraderMessage | MessagesReference], Field(min_length=1, max_length=256)]
+_Said = Annotated[
+    Annotated[GraderMessage, Tag("message")] | Annotated[MessagesReference, Tag("reference")],
+    Discriminator(lambda value: "reference" if isinstance(value, str) else "message"),
+]
+"""Told apart first, so that what is wrong with a message is not told as a wrong reference too."""
+
+Conversation = Annotated[list[_Said], Field(min_length=1, max_length=256)]
 
 
 class ScoreModelGrader(_Part):
