@@ -14,7 +14,7 @@ from tailor.server.calls import Call, Reading, Writing
 from tailor.server.layers import caller_of
 from tailor.server.requests import new_router
 from tailor.server.routes.comparisons import answered_runs
-from tailor.store import Alias, EvalRun, Version
+from tailor.store import Alias, EvalRun, Version, check_alias_name
 
 router = new_router("tailor", "/v1/tailor/aliases")
 
@@ -40,6 +40,7 @@ def promote(call: Writing, name: str, body: Promotion) -> AliasObject:
             param="reason",
             code="missing_required_parameter",
         )
+    check_alias_name(name)
     current = _current(call, name)
     candidate = _candidate(call, body.model)
     if current is not None and current.name == candidate.name:

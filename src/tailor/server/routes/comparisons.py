@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import Query
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from tailor.data import Cases, read_cases
 from tailor.errors import InvalidRequest, NotFound
@@ -17,17 +17,13 @@ from tailor.protocol import Proof, VersionName
 from tailor.protocol.comparisons import Comparison, ComparisonRequest
 from tailor.server.calls import Call, Reading, Writing
 from tailor.server.comparison_page import comparison_page
+from tailor.server.pages import html_page
 from tailor.server.requests import new_router
 from tailor.store import EvalItem, EvalRun, RunSpec, Version
 
 router = new_router("tailor", "/v1/tailor/comparisons")
 
 _MAX_BYTES = 64 * 1024 * 1024
-_PAGE_HEADERS = {
-    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-}
 _PAGE: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The comparison: JSON, or a page with `format=html`.",
@@ -77,7 +73,7 @@ def retrieve_comparison(
     """A comparison as far as it has come; any eval with runs of two models is one."""
     found = _comparison(call, comparison_id)
     if format == "html":
-        return HTMLResponse(comparison_page(found), headers=_PAGE_HEADERS)
+        return html_page(comparison_page(found))
     return found
 
 

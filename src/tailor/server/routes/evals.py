@@ -31,6 +31,7 @@ from tailor.protocol.evals import (
 )
 from tailor.server.calls import Call, Reading, Writing
 from tailor.server.eval_objects import eval_object, item_object, run_object
+from tailor.server.pages import html_page
 from tailor.server.report import report_page
 from tailor.server.requests import Cursor, Order, new_router
 from tailor.server.routes.graders import check_grader
@@ -40,12 +41,6 @@ from tailor.store import EvalRun, RunSpec, Version
 router = new_router("evals", "/v1/evals")
 
 OrderBy = Annotated[Literal["created_at", "updated_at"] | None, Query(description="What the order goes by.")]
-_PAGE_HEADERS = {
-    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'",
-    "referrer-policy": "no-referrer",
-    "cache-control": "private, no-store",
-}
 _PAGE: dict[int | str, dict[str, Any]] = {
     200: {"description": "The page.", "content": {"text/html": {"schema": {"type": "string"}}}}
 }
@@ -216,7 +211,7 @@ def run_report(
         for status in ("error", "fail", "pass")
         for item in call.store.eval_runs.items(call.tenant, eval_id, run_id, status=status, limit=100).items
     ]
-    return HTMLResponse(report_page(run, evaluation, worst), headers=_PAGE_HEADERS)
+    return html_page(report_page(run, evaluation, worst))
 
 
 def _check_source(source: DataSource, config: dict[str, Any]) -> None:

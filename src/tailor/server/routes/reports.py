@@ -7,13 +7,14 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from tailor.data.doctor import Diagnosis, Options, TokenCount, diagnose_jsonl
 from tailor.data.report import page_of
 from tailor.errors import InvalidRequest
 from tailor.models import token_counter
 from tailor.server.calls import Call, Reading
+from tailor.server.pages import html_page
 from tailor.server.requests import new_router
 
 router = new_router("tailor", "/v1/tailor")
@@ -21,12 +22,6 @@ router = new_router("tailor", "/v1/tailor")
 _MAX_REPORT_BYTES = 64 * 1024 * 1024
 """A check of this much takes about a minute of one processor."""
 
-_PAGE_HEADERS = {
-    # The page quotes what strangers wrote; whatever slips through may still load and run nothing.
-    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-}
 _PAGE: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The report: JSON, or a page with `format=html`.",
@@ -76,7 +71,7 @@ def report_file(
     """Everything the data doctor says about a file, before any job is started."""
     diagnosis = _diagnose(call, file_id)
     if format == "html":
-        return HTMLResponse(page_of(diagnosis), headers=_PAGE_HEADERS)
+        return html_page(page_of(diagnosis))
     return FileReport(**diagnosis.to_dict())
 
 
