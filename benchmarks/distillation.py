@@ -40,6 +40,8 @@ def main() -> None:
     parser.add_argument("--labelled", type=int, default=600, help="mails that the teacher learns from")
     parser.add_argument("--unlabelled", type=int, default=1280, help="mails that the students learn from")
     parser.add_argument("--test", type=int, default=400, help="held-out mails")
+    parser.add_argument("--students", type=lambda text: text.split(","), default=[*STUDENTS])
+    parser.add_argument("--beta", type=float, default=0.0, help="of the students that learn from logits")
     arguments = parser.parse_args()
     found = json.dumps(measure(**vars(arguments)))
     print(found)
@@ -48,7 +50,9 @@ def main() -> None:
         stream.write(found + "\n")
 
 
-def measure(folder: Path, labelled: int, unlabelled: int, test: int) -> dict[str, object]:
+def measure(
+    folder: Path, labelled: int, unlabelled: int, test: int, students: list[str], beta: float
+) -> dict[str, object]:
     rows = random.Random(1).sample(rows_of(folder, "train"), labelled + unlabelled)
     held_out = random.Random(1).sample(rows_of(folder, "test"), test)
     seconds: dict[str, float] = {}
@@ -64,7 +68,8 @@ def measure(folder: Path, labelled: int, unlabelled: int, test: int) -> dict[str
         seconds["teacher"] = time.monotonic() - begun_at
         models = {"base": str((endpoint.model(teacher).tailor or {})["base"]), "teacher": teacher}
         hyperparameters = {"n_epochs": 2, "batch_size": 16}
-        for name, options in STUDENTS.items():
+        for name in students:
+            options = STUDENTS[name] | ({} if name == "answers" else {"beta": beta})
             method = {
                 "type": "distillation",
                 "distillation": {"teacher": teacher, "hyperparameters": hyperparameters},
@@ -79,12 +84,13 @@ def measure(folder: Path, labelled: int, unlabelled: int, test: int) -> dict[str
             name: run_cases(endpoint, model, cases, concurrency=32, max_tokens=8)
             for name, model in models.items()
         }
-    contests = {name: Contest(model=scores[name], against=scores["teacher"]) for name in STUDENTS}
+    contests = {name: Contest(model=scores[name], against=scores["teacher"]) for name in students}
     return {
         "set": "email_router",
         "labelled": labelled,
         "unlabelled": unlabelled,
         "test": test,
+        "beta": beta,
         **{name: score.pass_rate for name, score in scores.items()},
         "against_teacher": {
             name: [contest.difference.mean, contest.difference.low, contest.difference.high]

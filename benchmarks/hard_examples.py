@@ -2,9 +2,9 @@
 
     python benchmarks/hard_examples.py DATA_FOLDER [--rows 1500] [--epochs 1 3]
 
-Trains on the first mails of `DATA_FOLDER/email_router/train.jsonl` with default settings, 5 % of
-the labels changed at random (k). Prints the share of the changed ones among the first 2k lines of the job's loss
-file, and recall and precision of the finding `hard_example`; for comparison the ranking without training. One
+Trains on the first mails of `DATA_FOLDER/email_router/train.jsonl` with default settings, 5 % of the labels
+changed at random (k). Prints the share of the changed ones among the first 2k lines of the job's loss file,
+and recall and precision of the finding `hard_example`; for comparison the ranking without training. One
 JSON line a measurement goes to `benchmarks/results/hard_examples.jsonl`.
 """
 

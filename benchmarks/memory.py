@@ -3,9 +3,10 @@
     python benchmarks/memory.py                  # all cases, about ten minutes
     python benchmarks/memory.py --case 0 3       # some of them
 
-Every case is a random model of a Llama's shape, written to disk, then opened and trained for two steps by another
-process: one example of `tokens` tokens, a quarter of them targets, one thread. Reported: that process's peak
-resident memory, the prediction, and their ratio. One JSON line a case goes to `benchmarks/results/memory.jsonl`.
+Every case is a random model of a Llama's shape, written to disk, then opened and trained for two steps by
+another process: one example of `tokens` tokens, a quarter of them targets, one thread. Reported: that
+process's peak resident memory, the prediction, and their ratio. One JSON line a case goes to
+`benchmarks/results/memory.jsonl`.
 """
 
 from __future__ import annotations

@@ -71,7 +71,8 @@ def step(view: View, number: int, title: str) -> None:
 
 def check(view: View) -> Dataset:
     """Check both files as `tailor check` does; the held-out mails are returned."""
-    train, held_out = read(TRAIN, minimum_examples=10), read(HELD_OUT, minimum_examples=1)
+    train = read(TRAIN, "supervised", "training_file")
+    held_out = read(HELD_OUT, "supervised", "validation_file")
     show_report(view, train.report, most_advice=5)
     show_report(view, held_out.report.including(overlap(train, held_out)), most_advice=5)
     return held_out

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tailor.advise import load_catalogue
-from tailor.advise.arms import Progress, Shown
+from tailor.advise.arms import Progress, Shown, Skipped
 from tailor.advise.classical import fit, linear, lookup, lookup_passage
 from tailor.advise.forecast import tuned_curve
 from tailor.advise.journal import Journal
@@ -74,6 +74,8 @@ def test_the_form_is_named_and_can_be_forced() -> None:
     assert '"city" (text), "people" (number)' in (form_named(measure_of(objects), objects) or "")
     texts = [item(f"q{n}", f"a long answer, the {n}th of many in this file") for n in range(30)]
     assert form_named(measure_of(texts), texts) is None
+    actions = [item(f"jump {n} times", "JUMP " * n) for n in range(1, 30)]
+    assert form_named(measure_of(actions, kind="exact"), actions) is None
 
 
 def test_passages_come_with_their_sources(tmp_path: Path) -> None:
@@ -163,6 +165,8 @@ def test_a_result_is_kept_and_read_back_and_a_broken_one_is_not_believed(tmp_pat
     [path] = (tmp_path / "study").iterdir()
     path.write_text(path.read_text()[:-20])
     assert journal.find(made.arm) is None
+    journal.keep(Skipped(arm=made.arm, reason="nothing was right"))
+    assert journal.find(made.arm) == Skipped(arm=made.arm, reason="nothing was right")
 
 
 def test_intervals_are_wider_where_trainings_differ() -> None:

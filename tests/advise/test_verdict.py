@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 
+from tailor.advise import load_catalogue
+from tailor.advise.advice import judge
+from tailor.advise.arms import Skipped
+from tailor.advise.material import Material, Parts
+from tailor.advise.measure import measure_of
+from tailor.advise.pricing import Rates
+from tailor.advise.report import page_of
+from tailor.advise.study import Study
 from tailor.advise.verdict import Circumstances, beats
 from tailor.advise.wording import cost_lines, headline, in_use, reasons
-from tests.advise.making import chosen, cost, evidence, passes, result
+from tailor.client import Endpoint
+from tailor.protocol import ModelObject
+from tests.advise.making import chosen, cost, evidence, item, passes, result
 
 
 def test_fine_tuning_is_advised_where_it_is_better_for_certain() -> None:
@@ -137,3 +148,42 @@ def test_costs_are_held_against_the_model_elsewhere() -> None:
     assert "--volume" in cost_lines(arms[1], evidence(arms, costs=costs))[-1]
     dearer = cost_lines(arms[1], evidence(arms, busy, costs | {"tuned": cost("30")}))
     assert "saves nothing" in dearer[-1]
+
+
+def test_a_page_is_made_of_a_verdict_and_says_when_nothing_can_be_told() -> None:
+    """The whole way from results to the page, for each of the three verdicts that name no arm or one."""
+    study = a_study(passes_of_floor=25)
+    rates = Rates.assumed(load_catalogue())
+    usual = (1.0,) * 25 + (0.0,) * 15
+    little = (1.0,) * 28 + (0.0,) * 12
+    for scores, circumstances, said in (
+        ((1.0,) * 40, Circumstances(), "Do nothing more"),
+        (little, Circumstances(), "These items cannot tell whether anything does the task"),
+        (usual, Circumstances(), "Nothing that was tried does the task"),
+        (usual, Circumstances(latency_ms=1), "Nothing that was tried can be taken under your conditions"),
+    ):
+        arm = result("prompt", scores, name="<prompt>")
+        skipped = [Skipped(arm=result("classical", scores).arm, reason="no & <reason>")]
+        advice = judge(study, [arm], skipped, (), circumstances, rates)
+        assert advice.verdict.headline.startswith(said)
+        assert advice.verdict.arm == ("<prompt>" if said == "Do nothing more" else None)
+        page = page_of(advice)
+        assert "&lt;prompt&gt;" in page and "<prompt>" not in page and "no &amp; &lt;reason&gt;" in page
+        assert json.loads(json.dumps(advice.to_dict()))["verdict"]["headline"] == advice.verdict.headline
+
+
+def a_study(*, passes_of_floor: int) -> Study:
+    """40 held-out items of which so many have the most usual answer; nobody is asked."""
+    labels = ["order"] * passes_of_floor + ["spam"] * (40 - passes_of_floor)
+    held_out = tuple(item(f"mail {number}", label) for number, label in enumerate(labels))
+    train = tuple(item(f"letter {number}", "order" if number % 3 else "spam") for number in range(90))
+    items = (*train, *held_out)
+    material = Material(
+        name="mails.jsonl", items=items, num_refused=0, num_copies=0, measure=measure_of(items)
+    )
+    return Study(
+        endpoint=Endpoint("http://127.0.0.1:9/v1", "none"),
+        base=ModelObject(id="base", created=0, owned_by="tailor", tailor={"kind": "base", "parameters": 9}),
+        material=material,
+        parts=Parts(train=train, development=train[:5], held_out=held_out),
+    )

@@ -164,7 +164,7 @@ def test_too_little_to_measure_is_said(tailor: Tailor, tmp_path: Path) -> None:
 
 
 def test_private_texts_are_sent_nowhere(tailor: Tailor, tmp_path: Path) -> None:
-    from tailor.cli.advise import _others
+    from tailor.cli.advise import _base, _others
     from tailor.errors import InvalidRequest
     from tailor.protocol import ModelObject
 
@@ -172,6 +172,8 @@ def test_private_texts_are_sent_nowhere(tailor: Tailor, tmp_path: Path) -> None:
         def model(self, name: str) -> ModelObject:
             return ModelObject(id=name, created=0, owned_by="lab", tailor={"kind": "upstream"})
 
+    with pytest.raises(InvalidRequest, match="cannot be tuned here"):
+        _base(Known("http://127.0.0.1:9/v1", "none"), "lab/strong")
     endpoint = Known("http://127.0.0.1:9/v1", "none")
     with pytest.raises(InvalidRequest, match="nothing is sent to lab/strong"):
         _others(endpoint, "lab/strong", Circumstances(is_private=True))

@@ -91,6 +91,7 @@ def test_models_are_compared_side_by_side(tailor: Tailor, home: Path, tmp_path: 
         (("compare", "good"), "at least 2"),
         (("compare", "good", "bad"), "was proven on"),
         (("versions", "show", "nothing"), "does not exist"),
+        (("compare", "good", "bad", "--data", "no/such/file"), "no/such/file"),
         (("reproduce", "nothing"), "does not exist"),
     ],
 )

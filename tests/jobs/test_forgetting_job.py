@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -65,8 +66,20 @@ def test_forgetting_is_caught_and_mended(store: Store, work: Work) -> None:
     assert version.data is not None and version.data["training"]["num_examples"] == 28
     assert version.data["held out"]["num_examples"] == 4
 
-    again, _ = version_of(store, work(add(store, multiplier=0.1)))
-    assert reproduced(version, again)[0] == "same bytes" and again.id != version.id
+
+def test_a_version_made_again_is_the_same_or_what_differs_is_named(finished: tuple[Store, Job]) -> None:
+    store, job = finished
+    version, _ = version_of(store, job)
+
+    assert reproduced(version, replace(version, id="again"))[::2] == ("same bytes", [])
+    newer = version.software | {"torch": "9.9"}
+    moved = replace(version, id="again", software=newer, digest="0" * 64)
+    verdict, sentence, differences = reproduced(version, moved)
+    assert verdict == "same figures" and "other bytes" in sentence
+    assert len(differences) == 1 and differences[0].startswith("software.torch: ")
+    worse = version.metrics | {"train_loss": version.metrics["train_loss"] + 1}
+    verdict, sentence, _ = reproduced(version, replace(moved, metrics=worse))
+    assert verdict == "different" and "train_loss was" in sentence
 
 
 def test_canaries_are_checked_before_anything_is_trained(store: Store) -> None:

@@ -34,7 +34,7 @@ TEMPLATE = load_template(embedded_directory())
 
 
 def imitation(**changes: Any) -> Imitation:
-    return Imitation(**({"teacher": "t"} | changes))
+    return Imitation(**({"teacher": "t", "beta": 0.5} | changes))
 
 
 def lessons_of(count: int, *, with_answers: bool = True) -> list[TokenizedLesson]:

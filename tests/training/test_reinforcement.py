@@ -331,7 +331,7 @@ def gather(base: Path, practice: Practice, **changes: Any) -> Any:
 def test_groups_with_equal_rewards_give_no_gradient_and_are_reported(base: Path) -> None:
     exploration = Exploration(group_size=2, max_tokens=MAX_TOKENS)
     gathered = gather(base, practising(["bad", "worse"], exploration))
-    assert gathered.rollouts == []
+    assert gathered.items == []
     assert "all answers to each of the 3 prompts got the same reward (mean 0.00)" in gathered.note
     data = gathered.report(None, seconds_training=0.0)
     assert data["train_flat_groups_share"] == 1.0
@@ -366,10 +366,10 @@ def test_answers_that_were_cut_off_are_graded_or_left_out(base: Path) -> None:
     texts = ["good", "!good but endless", "bad"]
     kept = gather(base, practising(texts, Exploration(group_size=3)))
     masked = gather(base, practising(texts, Exploration(group_size=3, mask_truncated=True)))
-    assert len(kept.rollouts) == 9 and len(masked.rollouts) == 6
+    assert len(kept.items) == 9 and len(masked.items) == 6
     assert kept.tally.num_truncated == masked.tally.num_truncated == 3
     # What the others got is still what an answer is compared with.
-    assert masked.rollouts[0].advantage == pytest.approx(1 / 3)
+    assert masked.items[0].advantage == pytest.approx(1 / 3)
 
 
 def test_what_could_not_be_graded_by_our_own_fault_teaches_nothing(base: Path) -> None:
@@ -384,8 +384,8 @@ def test_what_could_not_be_graded_by_our_own_fault_teaches_nothing(base: Path) -
 
     practice = practising(["good", "unlucky", "bad"], Exploration(group_size=3), grade=grade)
     gathered = gather(base, practice)
-    assert len(gathered.rollouts) == 6
-    assert [rollout.advantage for rollout in gathered.rollouts[:2]] == [0.5, -0.5]
+    assert len(gathered.items) == 6
+    assert [rollout.advantage for rollout in gathered.items[:2]] == [0.5, -0.5]
     errors = gathered.report(None, seconds_training=0.0)["errors"]["graders"][0]
     assert errors["train_python_grader_server_error_count"] == 3
     assert errors["train_python_grader_server_error_mean"] == pytest.approx(1 / 3)

@@ -1,5 +1,7 @@
-"""Advice before money is spent: prices, what training and answering cost, and when the one pays back."""
+"""Advice before money is spent: whether to fine-tune, by experiment; what it costs, when it pays back."""
 
+from tailor.advise.advice import Advice, judge
+from tailor.advise.arms import Arm, ArmResult
 from tailor.advise.costs import (
     Alternative,
     Device,
@@ -14,10 +16,25 @@ from tailor.advise.costs import (
     training_cost,
 )
 from tailor.advise.figures import Figure, given, money
+from tailor.advise.material import Material, Parts, read_material
 from tailor.advise.plan import CostPlan, Workload, cost_plan
 from tailor.advise.prices import Catalogue, Price, Usual, load_catalogue
+from tailor.advise.pricing import Rates
+from tailor.advise.study import Study
+from tailor.advise.verdict import Circumstances, Verdict
 
 __all__ = [
+    "Advice",
+    "Arm",
+    "ArmResult",
+    "Circumstances",
+    "Material",
+    "Parts",
+    "Rates",
+    "Study",
+    "Verdict",
+    "judge",
+    "read_material",
     "Alternative",
     "Catalogue",
     "CostPlan",

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tailor.advise.arms import ArmResult
+from tailor.advise.arms import ArmResult, Skipped
 from tailor.advise.contests import is_as_good
 from tailor.advise.evidence import Evidence, sort_out
 from tailor.advise.forecast import Curve
 from tailor.advise.pricing import Rates
-from tailor.advise.study import Skipped, Study
+from tailor.advise.study import Study
 from tailor.advise.verdict import Circumstances, Verdict, beats, choose
 from tailor.advise.wording import (
     before_the_run,
@@ -99,14 +99,20 @@ def _taken(chosen: ArmResult, found: Evidence) -> Verdict:
 
 def _none_able(found: Evidence) -> Verdict:
     best = max(found.free, key=lambda result: result.quality)
+    changes = would_change(best, found)
+    if best.quality > found.floor_quality:
+        said = "These items cannot tell whether anything does the task: do not fine-tune yet."
+        changes.insert(0, "More held-out items, above all with answers that are rare.")
+    else:
+        said = "Nothing that was tried does the task: do not fine-tune yet."
     return Verdict(
         arm=None,
-        headline="Nothing that was tried does the task: do not fine-tune yet.",
+        headline=said,
         because=(
             f"The best, {best.arm.name}, has {best.quality:.1%} {found.unit}; always giving the most usual "
             f"answer has {found.floor_quality:.1%}.",
         ),
-        changes=tuple(would_change(best, found)),
+        changes=tuple(changes),
         barred=found.barred,
         not_measured=not_measured(found),
     )

@@ -224,6 +224,15 @@ class ArmResult:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Skipped:
+    """An arm that was not measured."""
+
+    arm: Arm
+    reason: str
+    """For people."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
     """How far one arm is."""
 

@@ -82,7 +82,7 @@ def read_material(source: Source, *, kind: MeasureKind | None = None) -> Materia
     if source.form not in (Form.CHAT, Form.COMPLETION):
         raise InvalidRequest(
             f"{source.name} holds rows of the form {source.form}; advice is about questions with answers.",
-            remedy="Say which columns they are: --input COLUMN --output COLUMN.",
+            remedy="Give examples with the wanted answer; `tailor train --method` takes other forms.",
         )
     findings = Findings()
     reading = Items(source.rows(), form=source.form, name=source.name, findings=findings)

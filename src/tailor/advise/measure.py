@@ -16,6 +16,8 @@ from tailor.grading import similarity
 MeasureKind = Literal["classification", "extraction", "tool calls", "exact", "text"]
 KINDS: Final[tuple[str, ...]] = get_args(MeasureKind)
 
+_COPIED: Final = 0.8
+
 LABEL_KEY: Final = "label"
 """The only key of a class that is answered as JSON."""
 
@@ -101,8 +103,13 @@ def _kind_of(items: Sequence[Item]) -> MeasureKind:
         return "classification"
     if sum(isinstance(_json_in(item.answer), dict | list) for item in items) >= 0.8 * count:
         return "extraction"
+    return "exact" if is_copied(items) else "text"
+
+
+def is_copied(items: Sequence[Item]) -> bool:
+    """Whether most answers stand in what is asked."""
     copied = sum(item.answer.strip().casefold() in item.asked.casefold() for item in items)
-    return "exact" if copied >= 0.8 * count else "text"
+    return copied >= _COPIED * len(items)
 
 
 def _unwrapped(answer: str) -> str:

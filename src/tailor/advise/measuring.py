@@ -9,13 +9,14 @@ from statistics import fmean
 from typing import Final
 
 from tailor.advise import classical
-from tailor.advise.arms import Arm, ArmResult, Progress, SetUp
+from tailor.advise.arms import Arm, ArmResult, Progress, SetUp, Skipped
 from tailor.advise.asking import ask, judged, takes
 from tailor.advise.passages import finder, of_examples
 from tailor.advise.prompts import Prompt, diverse, form_forced, form_named, similar
 from tailor.advise.search import candidates, search
-from tailor.advise.study import Skipped, Study
+from tailor.advise.study import Study
 from tailor.advise.tuning import LEAST_TO_TRAIN, Tuning, rows_of, tune
+from tailor.errors import InvalidRequest
 from tailor.protocol import ModelObject
 
 _EXAMPLES: Final = 8
@@ -60,7 +61,8 @@ def _classical(study: Study, arm: Arm) -> ArmResult | Skipped:
     try:
         tell = classical.fit(measure, parts.train, parts.development)
     except ModuleNotFoundError as error:
-        return Skipped(arm=arm, reason=f'It needs {error.name}: pip install "tailor[data]".')
+        # Raised, not returned: what is returned is kept, and this can be mended.
+        raise InvalidRequest(f"It needs {error.name}.", remedy='pip install "tailor[data]"') from error
     if tell is None:
         return Skipped(arm=arm, reason="There is no classical way to do this task here.")
     return classical.measured(
@@ -139,7 +141,7 @@ def _tuned(study: Study, arm: Arm) -> Generator[Progress, None, ArmResult]:
     )
 
 
-def _distilled(study: Study, arm: Arm) -> Generator[Progress, None, ArmResult | Skipped]:
+def _distilled(study: Study, arm: Arm) -> Generator[Progress, None, ArmResult]:
     teacher, measure = study.others[0], study.material.measure
     items = study.parts.train[: arm.size]
     prompt = Prompt(
@@ -150,7 +152,7 @@ def _distilled(study: Study, arm: Arm) -> Generator[Progress, None, ArmResult | 
     taught = yield from ask(study.asking(teacher), prompt, items, arm=arm, alone=0)
     rows = rows_of(items, taught.texts)
     if len(rows) < LEAST_TO_TRAIN:
-        return Skipped(arm=arm, reason=f"{teacher.id} answered {len(rows)} of {len(items)} items.")
+        raise InvalidRequest(f"{teacher.id} answered {len(rows)} of {len(items)} items.")
     right = fmean(measure.score(text, item.answer) for text, item in zip(taught.texts, items, strict=True))
     result = yield from _trained(study, arm, rows)
     setup = replace(

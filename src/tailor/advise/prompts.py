@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tailor.advise.material import asked_of
-from tailor.advise.measure import LABEL_KEY, Measure
+from tailor.advise.measure import LABEL_KEY, Measure, is_copied
 from tailor.advise.passages import Passage
 from tailor.advise.texts import Index, spread_out, words_of
 from tailor.data import Message
@@ -19,6 +19,7 @@ from tailor.data.doctor.format import plain_label
 _CHARACTERS_PER_TOKEN: Final = 2.6
 """Fewer than people count: a prompt that is too long is refused, one that is too short only knows less."""
 
+_SYSTEM: Final = ("system", "developer")
 _TELLING_WORDS: Final = 5
 _MOST_LABELS_FORCED: Final = 200
 
@@ -59,10 +60,8 @@ class Prompt:
     def request(self, item: Item) -> Request:
         """For one item. Examples and passages that do not fit are left out, the least telling first."""
         asked = asked_of(item)
-        room = self.room_tokens * _CHARACTERS_PER_TOKEN - sum(
-            len(str(message["content"] or "")) for message in asked
-        )
-        room -= len(self.instruction)
+        said = sum(len(str(message["content"] or "")) for message in asked)
+        room = self.room_tokens * _CHARACTERS_PER_TOKEN - said - len(self.instruction)
         passages: list[Passage] = []
         for passage in self.find(item) if self.find else ():
             room -= len(passage.text) + 20
@@ -91,9 +90,6 @@ class Prompt:
         )
 
 
-_SYSTEM: Final = ("system", "developer")
-
-
 def form_named(measure: Measure, train: Sequence[Item]) -> str | None:
     """The form of the answer in words; None where there is none to name."""
     match measure.kind:
@@ -103,7 +99,7 @@ def form_named(measure: Measure, train: Sequence[Item]) -> str | None:
             keys = ", ".join(f'"{key}" ({kind})' for key, kind in _keys_of(train))
             known = f" Its keys, where there is something to say: {keys}." if keys else ""
             return f"Answer with one JSON object and nothing else.{known}"
-        case "exact":
+        case "exact" if is_copied(train):
             return "Answer with the wanted text as it stands in the message, and nothing else."
         case _:
             return None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tailor.advise.arms import Arm, ArmResult, Progress
+from tailor.advise.arms import Arm, ArmResult, Progress, Skipped
 from tailor.advise.measuring import measure
-from tailor.advise.study import Skipped, Study, plan
+from tailor.advise.study import Study, plan
 from tailor.errors import NotFound, TailorError
 
 Step = Progress | ArmResult | Skipped
@@ -29,17 +29,18 @@ def run(study: Study) -> Iterator[Step]:
         except TailorError as error:
             if error.code == "unreachable":
                 raise
-            outcome = Skipped(arm=arm, reason=error.sentence)
-        if study.journal and isinstance(outcome, ArmResult):
+            yield Skipped(arm=arm, reason=error.sentence)
+            continue
+        if study.journal:
             study.journal.keep(outcome)
         yield outcome
 
 
-def _kept(study: Study, arm: Arm) -> ArmResult | None:
+def _kept(study: Study, arm: Arm) -> ArmResult | Skipped | None:
     """What an earlier run came to, if the version that it is to hand over is still there."""
     kept = study.journal.find(arm) if study.journal else None
-    if kept is None or len(kept.scores) != len(study.parts.held_out):
-        return None
+    if not isinstance(kept, ArmResult):
+        return kept
     if kept.made is not None and not arm.is_point_of_curve(len(study.parts.train)):
         try:
             study.endpoint.model(kept.made)

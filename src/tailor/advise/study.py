@@ -11,6 +11,7 @@ from tailor.advise.arms import Arm, Means
 from tailor.advise.asking import Asking
 from tailor.advise.journal import Journal
 from tailor.advise.material import Material, Parts
+from tailor.advise.measure import is_copied
 from tailor.advise.passages import Passage
 from tailor.advise.prompts import form_named
 from tailor.advise.search import most_requests
@@ -34,14 +35,6 @@ _SECONDS_ELSEWHERE: Final = 0.15
 
 _TRAINING_ELSEWHERE: Final = 900.0
 """A job of a hosted service; a guess."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Skipped:
-    """An arm that was not measured."""
-
-    arm: Arm
-    reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,7 +114,7 @@ def plan(study: Study) -> list[Arm]:
     arms = [Arm(means="lookup", name="lookup, examples", variant="examples")]
     if study.documents and kind == "text":
         arms.append(Arm(means="lookup", name="lookup, documents", variant="documents"))
-    if kind in ("classification", "extraction", "exact"):
+    if kind in ("classification", "extraction") or (kind == "exact" and is_copied(study.parts.train)):
         arms.append(Arm(means="classical", name="classical"))
     for model in (study.base, *study.others):
         arms += _prompted(study, model, f" · {model.id}" if study.others else "")
@@ -136,7 +129,7 @@ def plan(study: Study) -> list[Arm]:
         )
         for size in sizes
     ]
-    if study.others and len(study.parts.train) >= LEAST_TO_TRAIN:
+    if study.others and kind != "tool calls" and len(study.parts.train) >= LEAST_TO_TRAIN:
         teacher = study.others[0].id
         size = min(len(study.parts.train), _TAUGHT)
         arms.append(

@@ -172,7 +172,12 @@ def _question(text: str) -> str | None:
 
 def _base(endpoint: Endpoint, name: str | None) -> ModelObject:
     if name is not None:
-        return endpoint.model(name)
+        found = endpoint.model(name)
+        if found.tailor and found.tailor.get("kind") == "upstream":
+            raise InvalidRequest(
+                f"{name} is elsewhere and cannot be tuned here.", remedy=f"Ask it: --models {name}."
+            )
+        return found
     for model in endpoint.models():
         if model.tailor and model.tailor.get("default"):
             return model

@@ -5,19 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rich.table import Table
 
     from tailor.advise.advice import Advice
+    from tailor.advise.arms import ArmResult
+    from tailor.advise.evidence import Evidence
     from tailor.cli.view import View
+
+_WIDE = 110
+_TOKENS = ("tokens in / out",)
 
 
 def show(view: View, advice: Advice) -> None:
     """The table of arms, and the verdict with its reasons."""
     verdict = advice.verdict
     view.say()
-    view.people.print(_table(advice))
+    view.people.print(_table(advice, is_narrow=view.people.width < _WIDE))
     style = "bold green" if verdict.arm else "bold yellow"
     view.say(verdict.headline, style=style)
     if not verdict.is_certain:
@@ -54,42 +59,35 @@ def _lines(*parts: tuple[str, Sequence[str]]) -> Table:
     return table
 
 
-def _table(advice: Advice) -> Table:
+def _table(advice: Advice, *, is_narrow: bool) -> Table:
+    """A line for each arm; a narrow one leaves the tokens out, which the price is made of."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
+    found = advice.evidence
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("arm", overflow="fold")
+    for title in (found.unit, "95 %", "p50 / p95 ms", *_TOKENS[is_narrow:], "1,000 requests"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for result in found.results:
+        is_chosen = result.arm.name == advice.verdict.arm
+        name = ("▸ " if is_chosen else "  ") + result.arm.name
+        table.add_row(Text(name, style="bold green" if is_chosen else ""), *_cells(found, result, is_narrow))
+    usual = Text("  always the most usual answer", style="dim")
+    table.add_row(usual, f"{found.floor_quality:.1%}")
+    return table
+
+
+def _cells(found: Evidence, result: ArmResult, is_narrow: bool) -> Iterator[str]:
     from tailor.advise.wording import amount
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("arm", no_wrap=True)
-    for title in (
-        advice.evidence.unit,
-        "95 %",
-        "p50 / p95 ms",
-        "tokens in / out",
-        "1,000 requests",
-    ):
-        table.add_column(title, justify="right", no_wrap=True)
-    for result in advice.evidence.results:
-        around = result.interval
-        p50, p95 = result.latency_ms(50), result.latency_ms(95)
-        thousand = advice.evidence.costs[result.arm.name].thousand
-        is_chosen = result.arm.name == advice.verdict.arm
-        table.add_row(
-            Text(("▸ " if is_chosen else "  ") + result.arm.name, style="bold green" if is_chosen else ""),
-            f"{result.quality:.1%}",
-            f"{100 * around.low:.1f} to {100 * around.high:.1f}",
-            "" if p50 is None or p95 is None else f"{p50:,.0f} / {p95:,.0f}",
-            f"{result.prompt_tokens:,.0f} / {result.completion_tokens:,.0f}" if result.prompt_tokens else "",
-            "not known" if thousand is None else amount(thousand),
-        )
-    table.add_row(
-        Text("  always the most usual answer", style="dim"),
-        f"{advice.evidence.floor_quality:.1%}",
-        "",
-        "",
-        "",
-        "",
-    )
-    return table
+    around = result.interval
+    p50, p95 = result.latency_ms(50), result.latency_ms(95)
+    thousand = found.costs[result.arm.name].thousand
+    yield f"{result.quality:.1%}"
+    yield f"{100 * around.low:.1f} to {100 * around.high:.1f}"
+    yield "" if p50 is None or p95 is None else f"{p50:,.0f} / {p95:,.0f}"
+    if not is_narrow:
+        yield f"{result.prompt_tokens:,.0f} / {result.completion_tokens:,.0f}" if result.prompt_tokens else ""
+    yield "not known" if thousand is None else amount(thousand)

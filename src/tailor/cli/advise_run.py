@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tailor.advise.advice import Advice
-    from tailor.advise.arms import ArmResult
+    from tailor.advise.arms import ArmResult, Skipped
     from tailor.advise.forecast import Curve
     from tailor.advise.pricing import Rates
     from tailor.advise.run import Step
-    from tailor.advise.study import Skipped, Study
+    from tailor.advise.study import Study
     from tailor.advise.verdict import Circumstances
     from tailor.cli.view import View
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 def carry_out(view: View, study: Study, circumstances: Circumstances, rates: Rates) -> Advice:
     """Say what can be seen and how long it takes, measure, and judge."""
     from tailor.advise.advice import judge
-    from tailor.advise.arms import Progress
+    from tailor.advise.arms import Progress, Skipped
     from tailor.advise.run import run
-    from tailor.advise.study import Skipped, expected_seconds, plan
+    from tailor.advise.study import expected_seconds, plan
 
     course = Course(expected={arm.name: expected_seconds(study, arm) for arm in plan(study)})
     _introduce(view, study, course)
@@ -100,8 +100,7 @@ def _introduce(view: View, study: Study, course: Course) -> None:
 
 def _note(view: View, step: Step) -> None:
     """Off a terminal, a line for each arm."""
-    from tailor.advise.arms import Progress
-    from tailor.advise.study import Skipped
+    from tailor.advise.arms import Progress, Skipped
     from tailor.cli.view import notes
 
     if isinstance(step, Progress) or notes().is_terminal:

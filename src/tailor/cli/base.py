@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from tailor.cli.base_plan import PlanFile
     from tailor.cli.view import View
-    from tailor.training.loop import Update
     from tailor.training.pretraining import Stage
+    from tailor.training.updates import Update
 
 app = typer.Typer(help="Make a base model of your own.", no_args_is_help=True)
 

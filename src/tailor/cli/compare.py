@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from tailor.cli.view import View
-    from tailor.client import Registry
+    from tailor.client import Endpoint, Registry
     from tailor.protocol.comparisons import ComparedPair, Comparison
 
 _SHOWN = 8
@@ -57,7 +57,7 @@ def compare(
     view = View.open(as_json=as_json)
     with connect(view, home) as connection:
         registry = Registry(connection.endpoint)
-        file = connection.endpoint.upload(data, purpose="user_data").id if data is not None else None
+        file = upload_cases(connection.endpoint, data) if data is not None else None
         names = [registry.full_name(model) for model in models]
         found = run_comparison(view, registry, names, file=file, limit=limit, max_tokens=max_tokens)
         if html is not None:
@@ -69,6 +69,14 @@ def compare(
             view.say(f"Page: {html}")
     if found.status != "completed":
         raise typer.Exit(1)
+
+
+def upload_cases(endpoint: Endpoint, file: Path) -> str:
+    """Send a file of cases; its id. What is wrong in it the server says, line by line."""
+    from tailor.cli.files import opened
+
+    with opened(file):
+        return endpoint.upload(file, purpose="user_data").id
 
 
 def run_comparison(

@@ -48,6 +48,7 @@ def promote(
     has forgotten too much. Where nothing compares the two yet, they are compared first, on what the version
     was proven on.
     """
+    from tailor.cli.compare import upload_cases
     from tailor.cli.connect import connect
     from tailor.cli.view import View
     from tailor.client import Registry
@@ -60,7 +61,7 @@ def promote(
         options: dict[str, Any] = {"margin": margin, "force": force, "reason": reason}
         try:
             if data is not None:
-                file = connection.endpoint.upload(data, purpose="user_data").id
+                file = upload_cases(connection.endpoint, data)
                 options["comparison"] = _compare(view, registry, alias, name, file)
             moved = _promote(view, registry, alias, name, options)
         except InvalidRequest as error:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def reproduce(
     name: Annotated[
-        str, typer.Argument(metavar="VERSION", help="Its name, its id (8 letters) or its suffix, if unique.")
+        str, typer.Argument(metavar="VERSION", help="Its name, id (8 letters), alias or unique suffix.")
     ],
     home: Home = None,
     as_json: Json = False,

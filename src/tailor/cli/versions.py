@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(cls=ListByDefault, help="Tuned models and what made them: list, show, diff, tag, note.")
 
 Name = Annotated[
-    str, typer.Argument(metavar="VERSION", help="Its name, its id (8 letters) or its suffix, if unique.")
+    str, typer.Argument(metavar="VERSION", help="Its name, id (8 letters), alias or unique suffix.")
 ]
 _INDENT = 14
 

@@ -41,7 +41,7 @@ class Registry:
         return VersionRecord.model_validate(self._get(f"/versions/{_quoted(name)}"))
 
     def full_name(self, text: str) -> str:
-        """The version that `text` is short for: its id (the 8 letters at the end) or its suffix.
+        """The version that `text` is short for: its id (the 8 letters at the end), its suffix, or an alias.
 
         Anything else comes back as it is. Raises InvalidRequest where it could be several versions.
         """
@@ -57,7 +57,7 @@ class Registry:
                 )
             if found:
                 return found[0]
-        return text
+        return next((alias.model for alias in self.aliases() if alias.name == text), text)
 
     def label(
         self, name: str, *, add: Sequence[str] = (), remove: Sequence[str] = (), note: str | None = None

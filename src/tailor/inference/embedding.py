@@ -39,9 +39,7 @@ class Embedder:
         self._key = ""
         self._loaded: LoadedModel | None = None
 
-    def embed(
-        self, key: str, load: Callable[[], LoadedModel], inputs: Sequence[str | list[int]]
-    ) -> Embedded:
+    def embed(self, key: str, load: Callable[[], LoadedModel], inputs: Sequence[str | list[int]]) -> Embedded:
         """Embed texts or token ids with the model that `key` names and `load` brings.
 
         Raises:

@@ -34,7 +34,7 @@ def tune(attempt: Attempt) -> None:
 
 def _tune(attempt: Attempt, asking: Asking) -> None:
     lease, pulse = attempt.lease, attempt.pulse
-    canaries = read_canaries(attempt.store, attempt.job)
+    canaries = read_canaries(attempt)
     prepared, start = prepare(attempt, asking)
     progress = Fit(attempt, prepared, start).run()
     pulse.enter("evaluating", patience_seconds=BLOCK_PATIENCE_SECONDS)

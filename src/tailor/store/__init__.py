@@ -1,6 +1,6 @@
 """The only SQL and the only paths: files, jobs, events, versions, keys, and the queue between them."""
 
-from tailor.store.aliases import Action, Alias, AliasMove
+from tailor.store.aliases import Action, Alias, AliasMove, check_alias_name
 from tailor.store.atomic import (
     MANIFEST,
     Corrupt,
@@ -97,6 +97,7 @@ __all__ = [
     "Tally",
     "Version",
     "Weights",
+    "check_alias_name",
     "no_fault",
     "out_of_memory",
     "publish_weights",

@@ -108,7 +108,7 @@ class Aliases:
             NotFound: there is no such model.
             InvalidRequest: the name cannot be an alias, or somebody else has moved it meanwhile.
         """
-        _check_name(name)
+        check_alias_name(name)
         with self._database.write() as connection:
             self._database.serialise(connection, f"alias {tenant} {name}")
             if connection.scalar(select(bases.c.name).where(bases.c.name == name)) is not None:
@@ -284,7 +284,8 @@ def _exists(connection: Connection, tenant: str, name: str) -> bool:
     return connection.scalar(query) is not None
 
 
-def _check_name(name: str) -> None:
+def check_alias_name(name: str) -> None:
+    """Raise InvalidRequest for what can be no alias; a base may still have the name."""
     if not _NAME.fullmatch(name):
         raise InvalidRequest(
             f"{name[:80]!r} cannot be an alias: use up to 64 letters, digits, '.', '_' and '-'.",

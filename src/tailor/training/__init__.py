@@ -5,15 +5,7 @@ from tailor.training.checkpoints import load_checkpoint, save_checkpoint, softwa
 from tailor.training.distillation import TokenizedLesson, same_tokens, tokenize_lessons
 from tailor.training.imitation import Imitation
 from tailor.training.learner import Learner, StepResult
-from tailor.training.loop import (
-    EpochEnd,
-    Note,
-    Progress,
-    StepMetrics,
-    Update,
-    make_deterministic,
-    train,
-)
+from tailor.training.loop import make_deterministic, train
 from tailor.training.objective import ExampleScore, score
 from tailor.training.opinions import TokenizedOpinion, tokenize_opinions
 from tailor.training.own_answers import OwnAnswers
@@ -30,6 +22,7 @@ from tailor.training.rollouts import (
     tokenize_prompts,
 )
 from tailor.training.texts import tokenize_texts
+from tailor.training.updates import EpochEnd, Note, Progress, StepMetrics, Update
 from tailor.training.wanted import Wanted
 
 __all__ = [

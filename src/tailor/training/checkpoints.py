@@ -17,7 +17,8 @@ from tailor import __version__
 from tailor.errors import InvalidRequest
 from tailor.store import verify_directory, write_directory
 from tailor.training.learner import Learner
-from tailor.training.loop import Progress, make_deterministic
+from tailor.training.loop import make_deterministic
+from tailor.training.updates import Progress
 
 _STATE = "state.safetensors"
 

@@ -16,8 +16,12 @@ class Imitation:
     teacher: str
     """Digest of the teacher's weights."""
 
-    beta: float = 0.5
-    """Which divergence: 0 is forward KL, 1 reverse KL, between them Jensen-Shannon; see `divergence`."""
+    beta: float = 0.0
+    """Which divergence: 0 is forward KL, 1 reverse KL, between them Jensen-Shannon; see `divergence`.
+
+    Forward KL, because the others hardly move a student that gives no weight yet to what the teacher says:
+    their slope at a token is in proportion to the student's own share of it (measured, docs/distillation.md).
+    """
 
     temperature: float = 1.0
     """By which both models' logits are divided."""

@@ -19,9 +19,10 @@ from tailor.models import inspect, load_template
 from tailor.store import MANIFEST, Corrupt, write_directory
 from tailor.training.checkpoints import load_checkpoint, save_checkpoint
 from tailor.training.learner import Learner
-from tailor.training.loop import Progress, Update, train
+from tailor.training.loop import train
 from tailor.training.recipe import Recipe
 from tailor.training.texts import tokenize_texts
+from tailor.training.updates import Progress, Update
 from tailor.training.wanted import Wanted
 
 _KEPT_SAVES = 2

@@ -38,13 +38,12 @@ def page_of(advice: Advice) -> str:
 
 
 def _head(advice: Advice) -> Iterator[str]:
-    material, parts, verdict = advice.evidence.study.material, advice.evidence.study.parts, advice.verdict
-    yield f"<h1>{escape(material.name)}</h1>"
-    kind = str(material.measure)
-    yield (
-        f'<p class="soft">{escape(kind[:1].upper() + kind[1:])}. Right is {escape(material.measure.sentence)}. '
-        f"{escape(before_the_run(advice.evidence.study))}</p>"
-    )
+    study, verdict = advice.evidence.study, advice.verdict
+    parts, measure = study.parts, study.material.measure
+    yield f"<h1>{escape(study.material.name)}</h1>"
+    kind = str(measure)
+    about = f"{kind[:1].upper()}{kind[1:]}. Right is {measure.sentence}. {before_the_run(study)}"
+    yield f'<p class="soft">{escape(about)}</p>'
     colour = "good" if verdict.arm else "bad"
     yield f'<p class="verdict {colour}">{escape(verdict.headline)}</p>'
     if not verdict.is_certain:

@@ -58,6 +58,9 @@ def reproduce(call: Writing, name: str) -> Reproduction:
                 param=param,
                 code="file_not_kept",
             )
+    options = job.options
+    if "canaries" in options and not _is_kept(call, str(options["canaries"])):
+        options = {name: value for name, value in options.items() if name != "canaries"}  # no part of weights
     spec = JobSpec(
         requested_model=job.requested_model,
         base=job.base,
@@ -69,7 +72,7 @@ def reproduce(call: Writing, name: str) -> Reproduction:
         metadata={REPRODUCES: version.id},
         method=job.method,
         hyperparameters=job.hyperparameters,
-        options=job.options,
+        options=options,
         integrations=job.integrations,
     )
     made = call.store.jobs.add(
