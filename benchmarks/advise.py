@@ -9,8 +9,8 @@ development and held-out items. The same arms are then asked items of the second
 which of them wins there. `agrees`: it is the same arm. `behind`: by how many points the advised arm is behind
 the best one there. One JSON line a task goes to `benchmarks/results/advise.jsonl`.
 
-`--rules` needs no data: it draws the scores of eight arms, and counts how often a dearer arm is advised that is no
-better, and how often one that is.
+`--rules` needs no data: it draws the scores of eight arms, and counts how often a dearer arm is advised that
+is no better, and how often one that is.
 """
 
 from __future__ import annotations

@@ -172,6 +172,15 @@ def test_a_page_is_made_of_a_verdict_and_says_when_nothing_can_be_told() -> None
         assert json.loads(json.dumps(advice.to_dict()))["verdict"]["headline"] == advice.verdict.headline
 
 
+def test_the_best_is_not_called_good_where_most_answers_are_wrong() -> None:
+    study, rates = a_study(passes_of_floor=0), Rates.assumed(load_catalogue())
+    for right, is_said in ((18, True), (40, False)):
+        arm = result("prompt", (1.0,) * right + (0.0,) * (40 - right))
+        verdict = judge(study, [arm], (), (), Circumstances(), rates).verdict
+        assert verdict.arm == "prompt"
+        assert any("still wrong" in line for line in verdict.because) is is_said
+
+
 def a_study(*, passes_of_floor: int) -> Study:
     """40 held-out items of which so many have the most usual answer; nobody is asked."""
     labels = ["order"] * passes_of_floor + ["spam"] * (40 - passes_of_floor)

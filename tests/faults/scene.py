@@ -114,7 +114,9 @@ def remains_of(store: Store, job_id: str) -> Remains:
         hyperparameters=json.dumps([job.hyperparameters, job.method], sort_keys=True),
         weights=tuple((version.id, _bytes_of(store.weights.path(version.digest))) for version in versions),
         checkpoints=tuple(
-            _without(asdict(checkpoint), "id", "created_at")
+            _without(
+                asdict(checkpoint) | {"metrics": checkpoint.metrics | {"timing": None}}, "id", "created_at"
+            )
             for checkpoint in store.jobs.checkpoints(TENANT, job_id, limit=1000).items
         ),
         metrics=tuple(

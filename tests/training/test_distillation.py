@@ -34,7 +34,8 @@ TEMPLATE = load_template(embedded_directory())
 
 
 def imitation(**changes: Any) -> Imitation:
-    return Imitation(**({"teacher": "t", "beta": 0.5} | changes))
+    values: dict[str, Any] = {"teacher": "t", "beta": 0.5}
+    return Imitation(**(values | changes))
 
 
 def lessons_of(count: int, *, with_answers: bool = True) -> list[TokenizedLesson]:

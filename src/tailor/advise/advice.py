@@ -15,6 +15,7 @@ from tailor.advise.study import Study
 from tailor.advise.verdict import Circumstances, Verdict, beats, choose
 from tailor.advise.wording import (
     before_the_run,
+    cautions,
     cost_lines,
     headline,
     not_measured,
@@ -88,7 +89,7 @@ def _taken(chosen: ArmResult, found: Evidence) -> Verdict:
     return Verdict(
         arm=chosen.arm.name,
         headline=headline(chosen, found.unit),
-        because=tuple(reasons(chosen, found)),
+        because=(*reasons(chosen, found), *cautions(chosen, found)),
         costs=tuple(cost_lines(chosen, found)),
         changes=tuple(would_change(chosen, found)),
         barred=found.barred,

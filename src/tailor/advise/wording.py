@@ -18,6 +18,9 @@ from tailor.advise.verdict import FEW_EXAMPLES, WORTH_BY_MONTHS, Circumstances
 from tailor.grading import minimum_detectable, minimum_detectable_mean
 from tailor.grading.power import in_points
 
+_USABLE: Final = 0.5
+"""Share right below which the best is said not to be good."""
+
 _SPREAD: Final = 0.25
 """What two arms' scores of one item are taken to differ by, before it is known."""
 
@@ -79,6 +82,13 @@ def reasons(chosen: ArmResult, found: Evidence) -> list[str]:
             tail = f" That is within the {100 * found.circumstances.margin:g} points a cheaper way may lose."
         said.append(f"The best of the others, {best.arm.name}: {_against(best, chosen, found)}{tail}")
     return said + _of_circumstances(chosen, found.circumstances)
+
+
+def cautions(chosen: ArmResult, found: Evidence) -> list[str]:
+    """What to know before one takes the best for good."""
+    if found.study.material.measure.is_pass_or_fail and chosen.quality < _USABLE:
+        return ["Most answers are still wrong: it is the best of what was tried, and not ready for use."]
+    return []
 
 
 def _of_circumstances(chosen: ArmResult, circumstances: Circumstances) -> list[str]:
