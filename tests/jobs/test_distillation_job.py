@@ -168,7 +168,8 @@ def test_what_the_teacher_cannot_give_is_refused(store: Store) -> None:
     )
 
 
-@pytest.mark.parametrize("own_share", [pytest.param(0.0, marks=pytest.mark.slow), 0.5])
+@pytest.mark.slow
+@pytest.mark.parametrize("own_share", [0.0, 0.5])
 def test_a_killed_job_ends_with_the_same_bytes(store: Store, own_share: float) -> None:
     data = rows(with_answers=True)
     straight = rest(store, add_job(store, data, distillation={"own_share": own_share}))
