@@ -97,7 +97,7 @@ def test_a_version_says_what_it_is_and_how_it_came_to_be(finished: tuple[Store, 
     assert (name.base, name.organization, name.suffix, name.step) == (BASE, "local", "kills", None)
     assert version.base_digest == store.bases.get(BASE).digest
     assert version.recipe["num_steps"] == 12
-    assert {"tailor", "torch", "transformers", "peft"} <= version.software.keys()
+    assert {"tailor", "torch", "transformers"} <= version.software.keys()
     assert len(version.dataset_fingerprint) == len(version.template_digest) == 64
     assert version.metrics["step"] == version.step == 12
     names = {path.name for path in store.weights.verify(version.digest).iterdir()}
