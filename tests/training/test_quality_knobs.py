@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tailor.errors import InvalidRequest
-from tailor.models import embedded_directory, inspect
+from tailor.models import embedded_directory, inspect, load_base, load_version, merged
 from tailor.training import (
     DatasetFacts,
     EpochEnd,
@@ -160,3 +160,26 @@ def test_wishes_become_recipes() -> None:
         with pytest.raises(InvalidRequest) as refused:
             auto(method, **options)
         assert refused.value.param == param
+
+
+def test_half_of_an_adapter_adds_half_to_every_weight(base: Path, tmp_path: Path) -> None:
+    added = {}
+    for scale in (1.0, 0.5):
+        learner = Learner.open(base, _recipe(num_steps=3, adapter_scale=scale))
+        list(_run(learner))
+        learner.save(tmp_path / str(scale))
+        plain = load_base(base).model.state_dict()
+        version = load_version(tmp_path / str(scale), base)
+        with merged(version.model):
+            whole = version.model.state_dict()
+            added[scale] = {name: whole[name] - tensor for name, tensor in plain.items() if "proj" in name}
+    for name, tensor in added[1.0].items():
+        assert tensor.abs().max() > 0
+        assert torch.allclose(added[0.5][name], tensor / 2, atol=1e-6)
+
+
+def test_only_lora_is_scaled() -> None:
+    facts = DatasetFacts(num_examples=10, num_tokens=100)
+    wanted = Wanted.parse({}, {"adapter_scale": 0.5, "adapter": {"type": "full"}})
+    with pytest.raises(InvalidRequest, match="LoRA"):
+        Recipe.auto(facts, inspect(embedded_directory()), wanted, seed=1)

@@ -143,6 +143,7 @@ class Along:
 
 REMEDIES: Final = (
     "Train at a lower rate: `tailor train ... --learning-rate-multiplier 0.3`",
+    "Keep less of what a LoRA adapter learned: the job's option `tailor.adapter_scale`, such as 0.7",
     "Mix general examples in while it trains: the job's option `tailor.replay`, or `tailor data mix`",
     "Train fewer weights: `--adapter lora` with a smaller `--rank`",
 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from tailor.errors import InvalidRequest
 from tailor.models import (
     LoadedModel,
+    Lora,
     adapter_parameters,
     attach,
     dropouts,
@@ -278,10 +279,13 @@ class Learner:
         if self.recipe.adapter == "full":
             save_full(directory, self.loaded, weights, base=self.base)
             return
+        method = self.recipe.adapter_method
+        if isinstance(method, Lora):
+            method = replace(method, alpha=method.alpha * self.recipe.adapter_scale)
         save_adapter(
             directory,
             weights,
-            self.recipe.adapter_method,
+            method,
             base_name=base_name,
             quantization=self.recipe.quantization,
         )

@@ -190,6 +190,9 @@ class Recipe:
     average_share: float = 0.0
     """Last part of all steps, after each of which the weights count in the mean that training ends with."""
 
+    adapter_scale: float = 1.0
+    """How much of the trained LoRA update the saved version has: less forgets less, and knows less."""
+
     exploration: Exploration | None = None
     """How answers are tried and rewarded; None for other methods than reinforcement."""
 
@@ -344,6 +347,7 @@ class Recipe:
             patience=_patience(wanted, method),
             look_every_steps=_look_every_steps(wanted, num_steps),
             average_share=wanted.average_share or 0.0,
+            adapter_scale=_adapter_scale(wanted, kind),
             exploration=exploration,
             imitation=None
             if teacher is None
@@ -388,6 +392,16 @@ def _patience(wanted: Wanted, method: str) -> int:
 
 def _look_every_steps(wanted: Wanted, num_steps: int) -> int:
     return wanted.look_every_steps or (max(1, num_steps // NUM_LOOKS) if wanted.patience else 0)
+
+
+def _adapter_scale(wanted: Wanted, kind: AdapterKind) -> float:
+    if wanted.adapter_scale is not None and kind != "lora":
+        raise InvalidRequest(
+            f"Only a LoRA adapter can be scaled, not one of type {kind!r}.",
+            param="tailor.adapter_scale",
+            remedy="Leave it out, or train a LoRA adapter.",
+        )
+    return _given(wanted.adapter_scale, 1.0)
 
 
 def _optimizer(wanted: Wanted, kind: AdapterKind) -> str:

@@ -34,6 +34,7 @@ _HYPERPARAMETERS = (
 )
 _OPTIONS = (
     "adapter",
+    "adapter_scale",
     "average_share",
     "checkpoint_every_steps",
     "decay_share",
@@ -134,6 +135,8 @@ class Wanted:
     """Of early stopping; None: training goes to its end."""
     look_every_steps: int | None = None
     average_share: float | None = None
+    adapter_scale: float | None = None
+    """How much of what a LoRA adapter learned is kept."""
     exploration: Mapping[str, Any] = field(default_factory=dict)
     """What is asked of reinforcement, by `Exploration`'s names, and `compute_multiplier`."""
 
@@ -209,6 +212,7 @@ class Wanted:
             patience=patience or (_PATIENCE if ours.is_given("early_stopping") else None),
             look_every_steps=stopping.whole("every_steps", 1, 10**6),
             average_share=ours.number("average_share", 0.0, 1.0),
+            adapter_scale=ours.number("adapter_scale", 0.0, 1.0),
             exploration=_exploration(asked, ours),
             imitation=_imitation(taught),
             signal=taught.choice("signal", SIGNALS),
