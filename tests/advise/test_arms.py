@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tailor.advise.classical import fit, linear, lookup, lookup_passage
 from tailor.advise.forecast import tuned_curve
 from tailor.advise.journal import Journal
 from tailor.advise.measure import measure_of
-from tailor.advise.passages import finder, of_examples, read_documents
+from tailor.advise.passages import Passage, finder, fused_finder, of_examples, read_documents
 from tailor.advise.pricing import Rates, cost_of, pays_back
 from tailor.advise.prompts import Prompt, diverse, form_forced, form_named, labels_described, similar
 from tailor.advise.rules import learn_span
@@ -101,6 +102,21 @@ def test_passages_come_with_their_sources(tmp_path: Path) -> None:
         read_documents(tmp_path / "absent")
     with pytest.raises(InvalidRequest, match="holds no text"):
         read_documents(tmp_path / "picture.png")
+
+
+def test_passages_are_found_by_words_and_by_meaning_together() -> None:
+    texts = ["parcels arrive in three days", "refunds take a week", "we are closed on Sunday", "prices rise"]
+    passages = [Passage(source=f"help.md:{line}", text=text) for line, text in enumerate(texts, start=1)]
+
+    def embed(texts: Sequence[str]) -> list[list[float]]:
+        """Vectors that know one thing: what is about money coming back."""
+        return [[float("refund" in text or "money" in text), len(text) / 1e6] for text in texts]
+
+    asked = item("when do I get my money after three days", "a week")
+    by_words = finder(passages, 1)(asked)
+    assert [passage.source for passage in by_words] == ["help.md:1"]
+    both = fused_finder(passages, 2, embed)(asked)
+    assert {passage.source for passage in both} == {"help.md:1", "help.md:2"}
 
 
 def test_what_was_answered_before_is_looked_up_with_its_line() -> None:

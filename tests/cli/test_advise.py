@@ -164,7 +164,7 @@ def test_too_little_to_measure_is_said(tailor: Tailor, tmp_path: Path) -> None:
 
 
 def test_private_texts_are_sent_nowhere(tailor: Tailor, tmp_path: Path) -> None:
-    from tailor.cli.advise import _base, _others
+    from tailor.cli.advise import _base, _named
     from tailor.errors import InvalidRequest
     from tailor.protocol import ModelObject
 
@@ -176,8 +176,10 @@ def test_private_texts_are_sent_nowhere(tailor: Tailor, tmp_path: Path) -> None:
         _base(Known("http://127.0.0.1:9/v1", "none"), "lab/strong")
     endpoint = Known("http://127.0.0.1:9/v1", "none")
     with pytest.raises(InvalidRequest, match="nothing is sent to lab/strong"):
-        _others(endpoint, "lab/strong", Circumstances(is_private=True))
-    assert [model.id for model in _others(endpoint, "lab/strong, lab/small", Circumstances())] == [
+        _named(endpoint, "lab/strong", Circumstances(is_private=True), option="--models")
+    assert [
+        model.id for model in _named(endpoint, "lab/strong, lab/small", Circumstances(), option="--models")
+    ] == [
         "lab/strong",
         "lab/small",
     ]

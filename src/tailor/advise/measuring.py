@@ -11,7 +11,7 @@ from typing import Final
 from tailor.advise import classical
 from tailor.advise.arms import Arm, ArmResult, Progress, SetUp, Skipped
 from tailor.advise.asking import ask, judged, takes
-from tailor.advise.passages import finder, of_examples
+from tailor.advise.passages import finder, fused_finder, of_examples
 from tailor.advise.prompts import Prompt, diverse, form_forced, form_named, similar
 from tailor.advise.search import candidates, search
 from tailor.advise.study import Study
@@ -101,8 +101,12 @@ def _prompt(study: Study, arm: Arm, model: ModelObject) -> tuple[Prompt, list[st
         case "retrieval":
             if arm.variant == "documents":
                 return replace(plain, find=finder(study.documents, _PASSAGES)), []
-            passages = of_examples(train)
-            return replace(plain, find=finder(passages, _PASSAGES, [item.asked for item in train])), []
+            if arm.variant == "documents by meaning":
+                return replace(plain, find=fused_finder(study.documents, _PASSAGES, study.embed)), []
+            passages, asked = of_examples(train), [item.asked for item in train]
+            if arm.variant == "examples by meaning":
+                return replace(plain, find=fused_finder(passages, _PASSAGES, study.embed, asked)), []
+            return replace(plain, find=finder(passages, _PASSAGES, asked)), []
         case _:
             return plain, []
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Final
 
@@ -53,6 +53,9 @@ class Study:
     documents: tuple[Passage, ...] = ()
     """To look up in."""
 
+    embedder: ModelObject | None = None
+    """Turns texts into vectors, to look up by meaning too."""
+
     max_steps: int = 200
     """Of one training."""
 
@@ -76,7 +79,7 @@ class Study:
     @property
     def fingerprint(self) -> str:
         """Equal for studies whose arms come to the same."""
-        models = [[model.id, (model.tailor or {}).get("digest")] for model in (self.base, *self.others)]
+        models = [[model.id, (model.tailor or {}).get("digest")] for model in self._models]
         return digest_of(
             [
                 _FORMAT,
@@ -90,6 +93,16 @@ class Study:
                 [self.max_steps, self.num_seeds, self.quick, self.seed],
             ]
         )
+
+    @property
+    def _models(self) -> tuple[ModelObject, ...]:
+        return (self.base, *self.others, *([self.embedder] if self.embedder else []))
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """Vectors of texts, by the embedder."""
+        if self.embedder is None:
+            raise TypeError("there is no embedder")
+        return self.endpoint.embed(self.embedder.id, texts)
 
     def asking(self, model: ModelObject) -> Asking:
         """How a model is asked."""
@@ -164,6 +177,10 @@ def _prompted(study: Study, model: ModelObject, after: str) -> Iterator[Arm]:
         yield arm("retrieval", "examples")
     if study.documents:
         yield arm("retrieval", "documents")
+    if study.embedder is not None:
+        by_meaning = arm("retrieval", f"{'documents' if study.documents else 'examples'} by meaning")
+        leaves = by_meaning.is_elsewhere or is_elsewhere(study.embedder)
+        yield replace(by_meaning, is_elsewhere=leaves)
     if not study.quick:
         yield arm("optimised")
 

@@ -35,6 +35,7 @@ def advise(
     no_questions: given.NoQuestions = False,
     documents: given.Documents = None,
     models: given.Models = None,
+    embeddings: given.Embeddings = None,
     base: given.BaseName = None,
     quick: given.Quick = False,
     max_steps: given.MaxSteps = 200,
@@ -88,13 +89,15 @@ def advise(
     rates = _rates(device_price, power_watts, price_per_kwh, setup_cost, own_prices=prices, home=home)
     passages = read_documents(documents) if documents else ()
     with connect(view, home) as connection:
-        others = _others(connection.endpoint, models, circumstances)
+        others = _named(connection.endpoint, models, circumstances, option="--models")
+        embedders = _named(connection.endpoint, embeddings, circumstances, option="--embeddings")
         study = _study(
             connection.endpoint,
             material,
             base=_base(connection.endpoint, base),
             others=others,
             documents=passages,
+            embedder=next(iter(embedders), None),
             max_steps=max_steps,
             num_seeds=1 if quick else seeds,
             quick=quick,
@@ -184,8 +187,10 @@ def _base(endpoint: Endpoint, name: str | None) -> ModelObject:
     raise InvalidRequest("The endpoint names no default base.", remedy="Name one with --base.")
 
 
-def _others(endpoint: Endpoint, names: str | None, circumstances: Circumstances) -> tuple[ModelObject, ...]:
-    """The strong models that were named, unless texts must stay here."""
+def _named(
+    endpoint: Endpoint, names: str | None, circumstances: Circumstances, *, option: str
+) -> tuple[ModelObject, ...]:
+    """The models that an option names, unless texts must stay here."""
     from tailor.advise.study import is_elsewhere
 
     if names is None:
@@ -195,8 +200,8 @@ def _others(endpoint: Endpoint, names: str | None, circumstances: Circumstances)
     if circumstances.is_private and elsewhere:
         raise InvalidRequest(
             f"With --privacy local nothing is sent to {', '.join(elsewhere)}.",
-            param="--models",
-            remedy="Leave --models out, or say --privacy any.",
+            param=option,
+            remedy=f"Leave {option} out, or say --privacy any.",
         )
     return found
 

@@ -82,6 +82,15 @@ Models = Annotated[
         rich_help_panel=_TRIED,
     ),
 ]
+Embeddings = Annotated[
+    str | None,
+    typer.Option(
+        "--embeddings",
+        metavar="NAME",
+        help="A model of the endpoint: look passages up by meaning too.",
+        rich_help_panel=_TRIED,
+    ),
+]
 BaseName = Annotated[
     str | None,
     typer.Option(

@@ -29,6 +29,7 @@ Wire = TypeVar("Wire", bound=BaseModel)
 
 _NAMED = {"model", "training_file"}
 _EVENTS_PER_PAGE = 100
+_TEXTS_AT_ONCE = 256
 _FIRST_WAIT_SECONDS = 0.4
 _LONGEST_WAIT_SECONDS = 2.0
 
@@ -205,6 +206,16 @@ class Endpoint:
                 extra_body=settings,
             )
         return _answer(completion, latency_seconds=time.monotonic() - started)
+
+    def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
+        """A vector for each text."""
+        found: list[list[float]] = []
+        with as_tailor_errors(self.base_url):
+            for start in range(0, len(texts), _TEXTS_AT_ONCE):
+                block = list(texts[start : start + _TEXTS_AT_ONCE])
+                answer = self.openai.embeddings.create(model=model, input=block)
+                found += [each.embedding for each in answer.data]
+        return found
 
     def stream(self, model: str, messages: Sequence[Mapping[str, Any]], **settings: Any) -> Iterator[str]:
         """The pieces of one answer's text as they come."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,4 @@ def embedding(view: View, model: str | None, home: Path | None) -> Iterator[Embe
     from tailor.cli.connect import connect
 
     with connect(view, home) as connection:
-        client = connection.endpoint.openai
-
-        def embed(texts: Sequence[str]) -> list[list[float]]:
-            answer = client.embeddings.create(model=model, input=list(texts))
-            return [each.embedding for each in answer.data]
-
-        yield embed
+        yield partial(connection.endpoint.embed, model)
