@@ -70,11 +70,12 @@ def reasons(chosen: ArmResult, found: Evidence) -> list[str]:
     said = []
     others = [result for result in found.free if result is not chosen]
     effort = chosen.arm.traits.effort
-    cheaper = [result for result in others if result.arm.traits.effort < effort]
-    dearer = [result for result in others if result.arm.traits.effort >= effort]
+    cheaper = [result for result in others if result.arm.traits.effort <= effort]
+    dearer = [result for result in others if result.arm.traits.effort > effort]
     if cheaper:
         best = max(cheaper, key=lambda result: result.quality)
-        said.append(f"The best cheaper way, {best.arm.name}: {_against(best, chosen, found)}")
+        how = "cheaper" if best.arm.traits.effort < effort else "equally cheap"
+        said.append(f"The best {how} way, {best.arm.name}: {_against(best, chosen, found)}")
     if dearer:
         best = max(dearer, key=lambda result: result.quality)
         tail = ""

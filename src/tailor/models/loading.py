@@ -135,8 +135,10 @@ def load_base(
 def load_template(directory: Path) -> Template:
     """The tokenizer and chat template of a model directory, without its weights."""
     from transformers import AutoTokenizer
+    from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    tokenizer.model_max_length = VERY_LARGE_INTEGER  # who reads too much is told by us, with what to do
     return Template(tokenizer, catalogue.read_template(directory))
 
 
