@@ -133,7 +133,8 @@ def prepare(attempt: Attempt, asking: Asking) -> tuple[Prepared, Start]:
             param="tailor.early_stopping",
             remedy="Give a validation file, or leave out tailor.hold_out.",
         )
-    recipe = _saved_recipe(attempt) or Recipe.auto(
+    saved = _saved_recipe(attempt)
+    recipe = saved or Recipe.auto(
         replace(tokenized.facts, num_replay=len(replay), replay=fingerprint),
         facts,
         wanted,
@@ -143,7 +144,7 @@ def prepare(attempt: Attempt, asking: Asking) -> tuple[Prepared, Start]:
         parent=_parent(attempt),
         teacher=school.digest if school else None,
     )
-    recipe, memory = fitted(attempt, facts, recipe, tokenized.examples)
+    recipe, memory = fitted(attempt, facts, recipe, tokenized.examples, may_change=saved is None)
     _show(attempt, recipe)
     pulse.enter("preparing", patience_seconds=BLOCK_PATIENCE_SECONDS)
     make_deterministic(attempt.settings.num_threads)

@@ -55,9 +55,12 @@ def _number(path: Path) -> int | None:
 
 
 def fitted(
-    attempt: Attempt, base: BaseFacts, recipe: Recipe, items: Sequence[Any]
+    attempt: Attempt, base: BaseFacts, recipe: Recipe, items: Sequence[Any], *, may_change: bool
 ) -> tuple[Recipe, MemoryEstimate | None]:
     """The recipe, changed so that it fits where that changes no result, and the memory it will take.
+
+    One that steps were made with must not change: saves only go on under the same recipe, and a job that
+    has come so far is not refused because others take memory just now.
 
     Raises:
         Refused: it is far from fitting.
@@ -66,7 +69,7 @@ def fitted(
         return recipe, None  # the model will write what it learns from, and nobody knows how long it is
     from tailor.training.fitting import fit
 
-    room = free_bytes()
+    room = free_bytes() if may_change else None
     found = fit(base, recipe, items, room_bytes=room, num_workers=attempt.settings.num_threads)
     total = found.memory.total_bytes
     if room is not None and total > _HOPELESS * room:
