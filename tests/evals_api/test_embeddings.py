@@ -104,7 +104,7 @@ def test_a_cosine_grader_compares_by_the_model_that_the_operator_names(
         EmbeddedServer(tmp_path) as server,
         openai.OpenAI(base_url=server.base_url, api_key=server.api_key) as grading,
     ):
-        rows: Any = [{"item": {"text": text}} for text in TEXTS]
+        rows: Any = [{"item": {"text": text}} for text in [*TEXTS, ""]]
         schema: Any = {"type": "object", "properties": {"text": {"type": "string"}}}
         made = grading.evals.create(
             data_source_config={"type": "custom", "item_schema": schema}, testing_criteria=[COSINE]
@@ -114,4 +114,5 @@ def test_a_cosine_grader_compares_by_the_model_that_the_operator_names(
         items = list(grading.evals.runs.output_items.list(run.id, eval_id=made.id))
     scores = {str(each.datasource_item["text"]): each.results[0].score for each in items}
     assert scores[TEXTS[0]] == pytest.approx(1, abs=1e-3)
+    assert scores[""] < scores[TEXTS[1]]  # an empty answer is graded like any other
     assert scores[TEXTS[0]] > scores[TEXTS[1]] > scores[TEXTS[2]]

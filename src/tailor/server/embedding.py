@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
 
-from tailor.errors import InvalidRequest
+from tailor.errors import InvalidRequest, Unavailable
 from tailor.grading import Embed
 from tailor.protocol import EmbeddingList, EmbeddingObject, EmbeddingRequest, EmbeddingUsage
 from tailor.server.answering import Target
@@ -19,6 +19,9 @@ from tailor.server.asking import Asking
 if TYPE_CHECKING:
     from tailor.inference.embedding import Embedder, Vectors
     from tailor.models import LoadedModel
+
+
+_MOST_CHARACTERS = 1_000_000
 
 
 class Embedding:
@@ -35,10 +38,15 @@ class Embedding:
         return None if self._model is None else partial(self._vectors, tenant, self._model)
 
     async def _vectors(self, tenant: str, model: str, texts: Sequence[str]) -> list[list[float]]:
-        request = EmbeddingRequest(model=model, input=list(texts), encoding_format="float")
+        # An answer may be empty, which no model takes; it is like no text then.
+        asked = [text[:_MOST_CHARACTERS] or " " for text in texts]
+        request = EmbeddingRequest(model=model, input=asked, encoding_format="float")
         found = await self.embed(tenant, request)
         data = found["data"] if isinstance(found, dict) else [each.model_dump() for each in found.data]
-        return [[float(value) for value in each["embedding"]] for each in data]
+        try:
+            return [[float(value) for value in each["embedding"]] for each in data]
+        except (TypeError, ValueError):
+            raise Unavailable(f"{model} did not answer with numbers.", code="upstream_nonsense") from None
 
     async def embed(self, tenant: str, request: EmbeddingRequest) -> EmbeddingList | dict[str, Any]:
         """The vectors of all inputs; an upstream's answer as it gave it but for the model's name.

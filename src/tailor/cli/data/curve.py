@@ -31,5 +31,5 @@ def gain_of(path: Path) -> Gain:
             raise InvalidRequest(
                 f"{path} holds no learning curve.",
                 param="--advice",
-                remedy=f"Make it with `tailor advise DATA --json > {path.name}`.",
+                remedy="Make one with `tailor advise DATA --json > advice.json`.",
             ) from error
