@@ -135,26 +135,34 @@ class _OutputLoss(torch.autograd.Function):
         )
         grad_bias = torch.zeros_like(bias_V) if bias_V is not None and grad_weight is not None else None
         factors_N = (weights_N * (scale / temperature)).to(hidden_NE.dtype)
+        # Tiles of a large vocabulary are fresh pages of memory each time, unless they are used again.
+        shape = (min(tile, len(hidden_NE)), weight_VE.shape[0])
+        raw_tile, float_tile = (hidden_NE.new_empty(shape, dtype=dtype) for dtype in (None, torch.float32))
         for begin in range(0, len(hidden_NE), tile):
             rows = slice(begin, begin + tile)
             targets = targets_N[rows, None]
-            logits = torch.nn.functional.linear(hidden_NE[rows], weight_VE, bias_V).float()
+            raw, logits = raw_tile[: len(targets)], float_tile[: len(targets)]
+            if bias_V is None:
+                torch.mm(hidden_NE[rows], weight_VE.t(), out=raw)
+            else:
+                torch.addmm(bias_V, hidden_NE[rows], weight_VE.t(), out=raw)
+            logits.copy_(raw)
             logits.mul_(scale) if scale != 1.0 else None
             if softcap is not None:
                 logits.div_(softcap).tanh_().mul_(softcap)
+                slope = 1 - (logits / softcap).square() if with_gradient else None
             logits.div_(temperature) if temperature != 1.0 else None
             largest, wanted = logits.amax(1, keepdim=True), logits.gather(1, targets)
-            shares = torch.softmax(logits, 1)
+            shares = torch.softmax(logits, 1, out=logits)
             # The largest share is 1 / sum(exp(logit - largest)): one pass less than logsumexp.
             losses = largest - shares.amax(1, keepdim=True).log() - wanted
             losses_N[rows], is_right_N[rows] = losses[:, 0], (wanted == largest)[:, 0]
             if grad_hidden is None and grad_weight is None:
                 continue
             # share - 1 of the target by expm1: exact where the model is nearly sure.
-            grad = shares.scatter_(1, targets, torch.expm1(-losses))
-            if softcap is not None:
-                grad.mul_(1 - (logits / (softcap / temperature)).square())
-            grad, factors = grad.to(hidden_NE.dtype), factors_N[rows, None]
+            shares.scatter_(1, targets, torch.expm1(-losses))
+            shares.mul_(slope) if softcap is not None else None
+            grad, factors = raw.copy_(shares), factors_N[rows, None]
             if grad_hidden is not None:
                 torch.mm(grad, weight_VE, out=grad_hidden[rows])
                 grad_hidden[rows] *= factors
