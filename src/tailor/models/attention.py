@@ -11,8 +11,8 @@ Shapes: H query heads, K key/value heads, T packed tokens, D head size.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
-from typing import Any, Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,10 @@ from torch.nn import functional
 from transformers import AttentionInterface
 
 from tailor.models.blocks import BlockPlan, block_attention, visible
+from tailor.models.forest import Forest
+
+if TYPE_CHECKING:
+    from tailor.models.card import CardAttention
 
 ATTENTION_NAME = "tailor"
 
@@ -48,44 +52,7 @@ class Layout(Protocol):
         ...
 
 
-class _Forest:
-    """Segments of packed tokens. A segment may go on from another one: it sees all that one sees, and it.
-
-    Examples that begin alike share the segment they begin with, so it is computed once. `lengths` are the
-    segments' own tokens; `parents` the index of the one before, smaller than their own, or -1.
-    """
-
-    def __init__(self, lengths: Sequence[int], parents: Sequence[int] = ()) -> None:
-        self.lengths = tuple(lengths)
-        self.parents = tuple(parents) or (-1,) * len(self.lengths)
-        self.starts = (0, *accumulate(self.lengths))
-        """Index of each segment's first packed token; one more at the end."""
-        depths: list[int] = []
-        for parent in self.parents:
-            depths.append(0 if parent < 0 else depths[parent] + self.lengths[parent])
-        self.depths = tuple(depths)
-        """Tokens before each segment, in the segments it goes on from."""
-
-    @property
-    def positions(self) -> Tensor:
-        """Position ids `[T]` that belong to the packing."""
-        return torch.cat(
-            [torch.arange(depth, depth + n) for depth, n in zip(self.depths, self.lengths, strict=True)]
-        )
-
-    def path(self, segment: int, num_prefix: int = 0) -> Tensor:
-        """Indices of the keys before a segment, the first one first.
-
-        Keys behind those of the packed tokens are a prefix, which every example sees first.
-        """
-        parts = []
-        while (segment := self.parents[segment]) >= 0:
-            parts.append(torch.arange(self.starts[segment], self.starts[segment] + self.lengths[segment]))
-        parts.append(torch.arange(self.starts[-1], self.starts[-1] + num_prefix))
-        return torch.cat(parts[::-1])
-
-
-class DenseLayout(_Forest):
+class DenseLayout(Forest):
     """The slow, exact reference: one mask over all packed tokens."""
 
     def attend(
@@ -110,11 +77,12 @@ class DenseLayout(_Forest):
         return _exact(query_HTD, key_KTD, value_KTD, visible_TT, scaling, softcap)
 
 
-class PackedLayout(_Forest):
+class PackedLayout(Forest):
     """Training: every example sees only itself, causally; what several begin with is there once.
 
-    Segments of similar length form blocks, padded at the end; the causal mask hides the padding, so blocks
-    need no other mask. `positions` are the position ids that belong to the packing.
+    On the processor segments of similar length form blocks, padded at the end; the causal mask hides the
+    padding, so blocks need no other mask. A card has kernels of its own (`card`). `positions` are the
+    position ids that belong to the packing.
     """
 
     def __init__(self, lengths: Sequence[int], parents: Sequence[int] = ()) -> None:
@@ -124,6 +92,12 @@ class PackedLayout(_Forest):
             length * (depth + length) > _LONG_TOKENS**2
             for depth, length in zip(self.depths, self.lengths, strict=True)
         )
+
+    @cached_property
+    def _card(self) -> CardAttention:
+        from tailor.models.card import CardAttention  # brings torch's compiler along
+
+        return CardAttention(Forest(self.lengths, self.parents))
 
     def attend(
         self,
@@ -137,6 +111,10 @@ class PackedLayout(_Forest):
         softcap: float | None,
     ) -> Tensor:
         """Attention output `[T, H, D]`."""
+        if query_HTD.device.type != "cpu":
+            plan = self._card.plan(query_HTD, key_KTD, sliding_window, softcap)
+            if plan is not None:
+                return plan.attend(query_HTD, key_KTD, value_KTD, scaling, softcap)
         if softcap is not None or self.is_long:
             return self._one_by_one(query_HTD, key_KTD, value_KTD, scaling, sliding_window, softcap)
         num_prefix = key_KTD.shape[1] - query_HTD.shape[1]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tailor.models import adapters, catalogue
 from tailor.models.attention import ATTENTION_NAME
 from tailor.models.catalogue import BaseFacts
+from tailor.models.devices import choose_device
 from tailor.models.quantized import Quantization, load_quantized
 from tailor.models.template import Template
 
@@ -80,29 +81,26 @@ def twin_of(loaded: LoadedModel) -> LoadedModel:
     return replace(loaded, model=model)
 
 
-def native_dtype() -> str:
-    """`bfloat16` where the processor multiplies it in hardware, else `float32`."""
-    if torch.cuda.is_available():
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bfloat16" if has_bf16 else "float32"
-
-
 def load_base(
-    directory: Path, *, dtype: str = "float32", quantization: Quantization | None = None
+    directory: Path,
+    *,
+    dtype: str = "float32",
+    quantization: Quantization | None = None,
+    device: torch.device | str | None = None,
 ) -> LoadedModel:
-    """A base model, ready for packed tokens, in evaluation mode.
+    """A base model, ready for packed tokens, in evaluation mode, on the device of `choose_device`.
 
     With `quantization` its linear layers are rounded while they are read; `dtype` is that of the arithmetic.
+    All that is made for the model later (adapters, batches, caches) goes where it is.
 
     Raises:
-        InvalidRequest: the directory is refused by `catalogue.inspect`.
+        InvalidRequest: the directory is refused by `catalogue.inspect`, or there is no such device.
     """
     from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    directory = Path(directory)
+    directory, place = Path(directory), choose_device(device)
     facts = catalogue.inspect(directory)
     safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     config = AutoConfig.from_pretrained(directory, **safe)
@@ -116,9 +114,11 @@ def load_base(
                 use_safetensors=True,
                 **safe,
             )
+            if place.type != "cpu":
+                model.to(place)
         else:
             model = load_quantized(
-                directory, config, quantization, dtype=DTYPES[dtype], attention=ATTENTION_NAME
+                directory, config, quantization, dtype=DTYPES[dtype], attention=ATTENTION_NAME, device=place
             )
             if (directory / "generation_config.json").is_file():
                 model.generation_config = GenerationConfig.from_pretrained(directory, **safe)
@@ -142,11 +142,14 @@ def load_template(directory: Path) -> Template:
     return Template(tokenizer, catalogue.read_template(directory))
 
 
-def load_version(directory: Path, base: Path, *, dtype: str = "float32") -> LoadedModel:
+def load_version(
+    directory: Path, base: Path, *, dtype: str = "float32", device: torch.device | str | None = None
+) -> LoadedModel:
     """A trained version: a complete model, or the `base`, rounded as in training, with the adapter on it."""
     if not adapters.is_adapter(directory):
-        return load_base(directory, dtype=dtype)
-    loaded = load_base(base, dtype=dtype, quantization=adapters.base_quantization(directory))
+        return load_base(directory, dtype=dtype, device=device)
+    quantization = adapters.base_quantization(directory)
+    loaded = load_base(base, dtype=dtype, quantization=quantization, device=device)
     adapters.load_adapter(loaded, directory)
     loaded.model.requires_grad_(False)
     return loaded

@@ -39,13 +39,14 @@ def merge_version(version: Path, base: Path, target: Path) -> float:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InvalidRequest(f"{target} is not empty.", param="directory", remedy="Name a new directory.")
     dtype = _stored_type(base)
-    loaded = load_version(version, base)
+    # On the processor: two models in float32 are more than many cards hold.
+    loaded = load_version(version, base, device="cpu")
     wanted = _log_probabilities(loaded)
     try:
         with merged(loaded.model):
             save_full(target, loaded, {}, base=base, dtype=dtype)
         del loaded
-        found = _log_probabilities(load_base(target))
+        found = _log_probabilities(load_base(target, device="cpu"))
         difference = float((found - wanted).abs().mean())
         if not difference <= _TOLERANCES[dtype]:
             raise InvalidRequest(
@@ -71,6 +72,9 @@ def _log_probabilities(loaded: LoadedModel) -> Tensor:
     layout = PackedLayout([_PROBE_TOKENS] * _PROBES)
     with torch.inference_mode():
         logits: Tensor = loaded.model(
-            input_ids=ids[None], position_ids=layout.positions[None], layout=layout, use_cache=False
+            input_ids=ids[None].to(loaded.model.device),
+            position_ids=layout.positions[None].to(loaded.model.device),
+            layout=layout,
+            use_cache=False,
         ).logits
     return torch.log_softmax(logits.float(), -1)

@@ -47,6 +47,8 @@ _NF4 = (
 
 _MIDDLES = tuple((low + high) / 2 for low, high in pairwise(_NF4))
 _PART = 4096
+_PART_ON_CARD = 2**18
+_PROCESSOR = torch.device("cpu")
 
 
 class QuantizedLinear(nn.Module):
@@ -109,7 +111,8 @@ class Nf4Linear(QuantizedLinear):
         divisors = torch.where(scales > 0, scales, 1.0)[:, None].float()
         codes = torch.zeros(blocks.shape, dtype=torch.uint8, device=blocks.device)
         # Part by part: what is compared 15 times has to stay in the processor's cache.
-        parts = (torch.split(tensor, _PART) for tensor in (blocks, divisors, codes))
+        size = _PART if weight_OI.device.type == "cpu" else _PART_ON_CARD
+        parts = (torch.split(tensor, size) for tensor in (blocks, divisors, codes))
         for block, divisor, code in zip(*parts, strict=True):
             share = block / divisor
             for middle in _MIDDLES:
@@ -156,7 +159,13 @@ def make_dense(model: nn.Module) -> None:
 
 
 def load_quantized(
-    directory: Path, config: Any, kind: Quantization, *, dtype: torch.dtype, attention: str
+    directory: Path,
+    config: Any,
+    kind: Quantization,
+    *,
+    dtype: torch.dtype,
+    attention: str,
+    device: torch.device = _PROCESSOR,
 ) -> Any:
     """A base from its directory, its linear layers rounded one by one: never whole in memory.
 
@@ -169,7 +178,7 @@ def load_quantized(
 
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention)
-    _make_buffers(model)
+    _make_buffers(model, device)
     head = model.get_output_embeddings()
     linear = {
         path for path, module in model.named_modules() if isinstance(module, nn.Linear) and module is not head
@@ -184,11 +193,11 @@ def load_quantized(
                 raise _unknown(name)
             missing.discard(name)
             if path in linear and last == "weight":
-                rounded = quantized(kind, tensor, None, dtype)
+                rounded = quantized(kind, tensor.to(device), None, dtype)
                 rounded.bias = model.get_submodule(path).bias
                 model.set_submodule(path, rounded)
             else:
-                whole = nn.Parameter(tensor.to(dtype), requires_grad=False)
+                whole = nn.Parameter(tensor.to(device, dtype), requires_grad=False)
                 setattr(model.get_submodule(path), last, whole)
     model.tie_weights()
     if missing:
@@ -196,14 +205,17 @@ def load_quantized(
     return model
 
 
-def _make_buffers(model: Any) -> None:
+def _make_buffers(model: Any, device: torch.device) -> None:
     """What a model computes for itself when it is made, such as the frequencies of its positions."""
     for module in list(model.modules()):
         temporary = [name for name in module._non_persistent_buffers_set if module._buffers[name] is not None]
         for name in temporary:
             module._buffers[name] = torch.empty_like(module._buffers[name], device="cpu")
         if temporary:
+            # On the processor whatever the device: a card computes powers to other last bits.
             model._init_weights(module)
+            for name in temporary:
+                module._buffers[name] = module._buffers[name].to(device)
 
 
 def _unknown(name: str) -> InvalidRequest:
