@@ -1,4 +1,4 @@
-"""What a base learns from few and many examples: LoRA with default settings, against words and no pre-training.
+"""What a base learns from few and many examples, against words alone and against no pre-training.
 
     python benchmarks/base_tuning.py DATA_FOLDER MODEL_DIRECTORY [MODEL_DIRECTORY ...]
         [--sets email_router,clinc150,geography_sql] [--sizes 100,300,1000,3000,all] [--threads 2]
