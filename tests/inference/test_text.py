@@ -10,8 +10,8 @@ from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
 from tailor.inference import LocalEngine, TokenLogprob
-from tailor.inference.text import TextStream, TokenTable
-from tailor.models import LoadedModel
+from tailor.inference.text import TextStream
+from tailor.models import LoadedModel, TokenTable
 from tests.inference.shop import ask, greedy_ids, prompts
 
 

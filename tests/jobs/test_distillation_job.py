@@ -14,6 +14,7 @@ from typing import Any
 import openai
 import pytest
 
+from tailor.models.creation import train_tokenizer
 from tailor.protocol import new_id
 from tailor.server import EmbeddedServer
 from tailor.store import Job, JobSpec, Store
@@ -25,6 +26,8 @@ from tests.models.tiny import tiny_directory
 
 TEACHER = "professor"
 OTHER = "stranger"
+FOREIGNER = "foreigner"
+SHORT_SIGHTED = "short-sighted"
 SHORT = {
     "type": "string_check",
     "name": "not that",
@@ -89,7 +92,18 @@ def server(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         words["a"], words["b"] = words["b"], words["a"]
         (other / "tokenizer.json").write_text(json.dumps(tokens))
         add_base(store, other, OTHER)
+        add_base(store, _foreigner(directory / "foreigner"), FOREIGNER)
+        add_base(store, _foreigner(directory / "short", max_position_embeddings=64), SHORT_SIGHTED)
         yield started
+
+
+def _foreigner(directory: Path, **overrides: Any) -> Path:
+    """A base with a tokenizer of its own."""
+    tiny_directory(directory, "qwen3", vocab_size=285, initializer_range=0.1, **overrides)
+    train_tokenizer(
+        [f"the word is {i} and {7 * i} hello hello" for i in range(300)], directory, vocab_size=270
+    )
+    return directory
 
 
 @pytest.fixture(scope="module")
@@ -157,23 +171,48 @@ def test_stored_answers_are_taken_instead_of_asking_and_a_grader_rejects(store: 
     assert [key for key in store.keys.list(TENANT) if key.name == job.id] == [], "nobody was asked"
 
 
+@pytest.mark.parametrize("own_share", [0.0, 1.0])
+def test_logits_of_a_teacher_with_other_tokens_are_compared_where_both_say_the_same(
+    store: Store, own_share: float
+) -> None:
+    data = rows(with_answers=True)
+    wanted = {"signal": "logits", "own_share": own_share}
+    job = rest(store, add_job(store, data, teacher=FOREIGNER, distillation=wanted))
+    assert job.status == "succeeded", job.error
+    assert any("another tokenizer" in line and "approximately" in line for line in log_of(store, job))
+    steps = metrics_of(store, job)
+    assert {row.get("train_own_answers_share", 0.0) for row in steps} == {own_share}
+    assert all(row["train_tokens_per_stretch"] >= 1.0 for row in steps)
+    assert steps[-1]["full_valid_loss"] < steps[3]["full_valid_loss"]
+
+
+def test_a_teacher_that_reads_nothing_that_the_student_says_is_refused(store: Store) -> None:
+    long = rows(with_answers=True).replace(b"Say word", b"Say word " + b"tell " * 40)
+    job = rest(store, add_job(store, long, teacher=SHORT_SIGHTED, distillation={"signal": "logits"}))
+    assert job.error is not None
+    assert (job.error["code"], job.error["param"]) == ("nothing_aligned", "method.distillation.teacher")
+    assert "answers" in job.error["message"]
+
+
 def test_what_the_teacher_cannot_give_is_refused(store: Store) -> None:
-    job = rest(store, add_job(store, rows(), teacher=OTHER, distillation={"signal": "logits"}))
-    assert job.error is not None and job.error["code"] == "different_tokenizers"
     job = rest(store, add_job(store, rows(), teacher=OTHER, distillation={"own_share": 0.5}))
     assert job.error is not None
     assert (job.error["param"], "only answers" in job.error["message"]) == (
         "tailor.distillation.own_share",
         True,
     )
+    assert '"signal": "logits"' in job.error["message"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("own_share", [0.0, 0.5])
-def test_a_killed_job_ends_with_the_same_bytes(store: Store, own_share: float) -> None:
+@pytest.mark.parametrize(
+    ("teacher", "own_share"), [(TEACHER, 0.0), (TEACHER, 0.5), (FOREIGNER, 0.0), (FOREIGNER, 0.5)]
+)
+def test_a_killed_job_ends_with_the_same_bytes(store: Store, teacher: str, own_share: float) -> None:
     data = rows(with_answers=True)
-    straight = rest(store, add_job(store, data, distillation={"own_share": own_share}))
-    job = add_job(store, data, distillation={"own_share": own_share})
+    wanted = {"own_share": own_share, "signal": "logits"}
+    straight = rest(store, add_job(store, data, teacher=teacher, distillation=wanted))
+    job = add_job(store, data, teacher=teacher, distillation=wanted)
     work_once(store, job)
     died = subprocess.run(
         [sys.executable, "-c", KILLED, str(store.home)],

@@ -11,7 +11,8 @@ from tailor.inference.admission import Pending
 from tailor.inference.cache import Occupant
 from tailor.inference.engine import Candidate, FinishReason, GenerationChunk, TokenLogprob
 from tailor.inference.sampling import Draw, Sampled
-from tailor.inference.text import Released, TextStream, TokenTable
+from tailor.inference.text import Released, TextStream
+from tailor.models import TokenTable
 
 _ORDER = itertools.count()
 

@@ -15,7 +15,7 @@ from tailor.inference.cache import ByteBudget, Cache
 from tailor.inference.engine import ServedModel
 from tailor.inference.layout import CachedLayout, DecodeSpan, PromptSpan, ShapeProbe
 from tailor.inference.sampling import Sampled, sample
-from tailor.inference.text import TokenTable
+from tailor.models import TokenTable
 from tailor.models.methods.prefix import prefix_of
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from tailor.inference import (
     WrittenAnswer,
 )
 from tailor.models import twin_of
-from tailor.training import Asked, GradeAll, Learner, OwnAnswers, Practice, TokenizedPrompt, Write
+from tailor.training import Aligner, Asked, GradeAll, Learner, OwnAnswers, Practice, TokenizedPrompt, Write
 
 _LIMITS = EngineLimits(max_running=128, max_tokens_per_step=2048)
 """Nobody waits for a first token here, so prompts are read in large pieces."""
@@ -34,7 +34,7 @@ def make_practice(learner: Learner, grade: GradeAll, validation: Sequence[Tokeni
     )
 
 
-def make_own_answers(learner: Learner) -> OwnAnswers:
+def make_own_answers(learner: Learner, aligner: Aligner | None) -> OwnAnswers:
     """Where the steps of a distillation get the answers from that the student writes."""
     recipe = learner.recipe
     if recipe.imitation is None:
@@ -44,6 +44,7 @@ def make_own_answers(learner: Learner) -> OwnAnswers:
         imitation=recipe.imitation,
         seed=recipe.seed,
         max_context_tokens=recipe.max_context_tokens,
+        aligner=aligner,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -118,7 +119,7 @@ def prepare(attempt: Attempt, asking: Asking) -> tuple[Prepared, Start]:
     pulse.stop_if_asked()
     facts = _facts(base)
     limit = min(wanted.max_context_tokens or facts.context_length, facts.context_length)
-    as_tokens = _tokenize_answers if school and school.signal == "answers" else TOKENIZERS[method]
+    as_tokens = TOKENIZERS[method] if school is None else _tokenizer_of(school)
     tokenized = as_tokens(training.examples, template, max_tokens=limit)
     validation = as_tokens(held_out.dataset.examples if held_out else (), template, max_tokens=limit)
     _report_lost(attempt, tokenized, limit)
@@ -170,8 +171,15 @@ def prepare(attempt: Attempt, asking: Asking) -> tuple[Prepared, Start]:
     if grading is not None:
         practice = make_practice(learner, grading, cast("Sequence[TokenizedPrompt]", validation.examples))
     elif recipe.imitation is not None and recipe.imitation.own_share:
-        practice = make_own_answers(learner)
+        practice = make_own_answers(learner, school.aligner if school else None)
     return prepared, Start(learner=learner, progress=progress, practice=practice)
+
+
+def _tokenizer_of(school: School) -> Callable[..., Tokenized[Any]]:
+    """How lessons are read: with the eyes of a teacher that has other tokens, too."""
+    return (
+        _tokenize_answers if school.signal == "answers" else partial(tokenize_lessons, aligner=school.aligner)
+    )
 
 
 def _tokenize_answers(lessons: Sequence[Lesson], template: Template, *, max_tokens: int) -> Tokenized:
@@ -258,6 +266,15 @@ def _split(
 
 def _report_lost(attempt: Attempt, tokenized: Tokenized[Any], limit: int) -> None:
     """Say which lines lost their end, or could not be used at all."""
+    if not tokenized.examples and tokenized.unread_lines:
+        raise Refused(
+            "Of no example does the teacher, with its own chat template and tokenizer, read the same answer "
+            "as the student.",
+            code="nothing_aligned",
+            param="method.distillation.teacher",
+            remedy='Learn from its answers ("signal": "answers"), or take a teacher with a longer context or '
+            "a chat template that takes such messages.",
+        )
     if not tokenized.examples:
         raise Refused(
             f"No example has an answer within the context of {limit} tokens, so there is nothing to learn.",
@@ -268,6 +285,7 @@ def _report_lost(attempt: Attempt, tokenized: Tokenized[Any], limit: int) -> Non
     for lines, what, key in (
         (tokenized.truncated_lines, f"are longer than {limit} tokens and lost their end", "truncated"),
         (tokenized.skipped_lines, f"have no answer within {limit} tokens and are left out", "skipped"),
+        (tokenized.unread_lines, "say nothing that the teacher reads as well and are left out", "unread"),
     ):
         if lines:
             attempt.lease.add_event(

@@ -14,10 +14,10 @@ from tailor.grading import Answered, Grade, sample_of
 from tailor.jobs.asking import Asking, Complete
 from tailor.jobs.attempt import Attempt, Refused
 from tailor.jobs.graders import Grading
-from tailor.models import LoadedModel, Template, load_base, load_template, load_version
+from tailor.models import LoadedModel, Template, inspect, load_base, load_template, load_version
 from tailor.protocol import ChatCompletion, ChatRequest, DistillationMethod, VersionName
 from tailor.store import Base, Version
-from tailor.training import Recipe, Wanted, same_tokens
+from tailor.training import Aligner, Recipe, Wanted, same_tokens
 
 Signal = Literal["answers", "logits"]
 
@@ -36,6 +36,7 @@ class Teacher:
     version: Path | None
     """Directory of its own weights; None if it is a base."""
     template: Template
+    context_length: int
 
     def load(self, *, dtype: str) -> LoadedModel:
         """Its weights, in memory beside the student's, not to be trained."""
@@ -56,7 +57,12 @@ class School:
         self._method = DistillationMethod.model_validate(attempt.job.method["distillation"])
         self._grading = Grading(self._method.grader, asking) if self._method.grader else None
         self.teacher = _local(attempt, self._method.teacher)
-        self.signal: Signal = self._signal(student)
+        is_same = self.teacher is not None and same_tokens(student, self.teacher.template)
+        self.signal: Signal = self._signal(is_same=is_same)
+        self.aligner: Aligner | None = None
+        """Where logits are learned from a teacher with other tokens."""
+        if self.signal == "logits" and self.teacher is not None and not is_same:
+            self.aligner = self._aligner(self.teacher, student)
 
     @property
     def digest(self) -> str | None:
@@ -124,9 +130,8 @@ class School:
         has_answers = all(lesson.answer is not None for lesson in dataset.examples)
         return float(self._wanted.imitation.get("own_share", 0.0 if has_answers else 1.0))
 
-    def _signal(self, student: Template) -> Signal:
+    def _signal(self, *, is_same: bool) -> Signal:
         given, name = self._wanted.signal, self._method.teacher
-        is_same = self.teacher is not None and same_tokens(student, self.teacher.template)
         if given == "logits" and self.teacher is None:
             raise Refused(
                 f"{name} is not a model of this server, so its logits are not to be had.",
@@ -134,14 +139,7 @@ class School:
                 param="tailor.distillation.signal",
                 remedy='Learn from its answers: "signal": "answers".',
             )
-        if given == "logits" and not is_same:
-            raise Refused(
-                f"{name} has another tokenizer than the student, so no token of theirs can be compared.",
-                code="different_tokenizers",
-                param="tailor.distillation.signal",
-                remedy='Learn from its answers: "signal": "answers".',
-            )
-        signal: Signal = "logits" if is_same and given != "answers" else "answers"
+        signal: Signal = given or ("logits" if is_same else "answers")  # type: ignore[assignment]
         foreign = [key for key in _ONLY_LOGITS if key in self._wanted.imitation]
         if signal == "answers" and foreign:
             raise Refused(
@@ -149,9 +147,28 @@ class School:
                 "learned here.",
                 code="unknown_parameter",
                 param=f"tailor.distillation.{foreign[0]}",
-                remedy="Leave it out, or take a teacher of this server with the student's tokenizer.",
+                remedy="Leave it out, or take a teacher of this server."
+                if self.teacher is None
+                else 'Leave it out, or ask for "signal": "logits".',
             )
         return signal
+
+    def _aligner(self, teacher: Teacher, student: Template) -> Aligner:
+        """What reads the teacher's tokens beside the student's; says that this is an approximation."""
+        aligner = Aligner(student, teacher.template, teacher_context=teacher.context_length)
+        self._attempt.lease.add_event(
+            f"{self._method.teacher} has another tokenizer, so its probabilities are compared approximately: "
+            "where both tokenizers divide the text alike, one to one for the text that follows and for "
+            f"{aligner.num_common:,} tokens that both have (of {aligner.num_student:,} and "
+            f"{aligner.num_teacher:,}), and the rest by size.",
+            data={
+                "common_tokens": aligner.num_common,
+                "student_tokens": aligner.num_student,
+                "teacher_tokens": aligner.num_teacher,
+            },
+            once_key="aligned",
+        )
+        return aligner
 
     async def _answer(
         self, lesson: Lesson, stored: dict[str, ChatCompletion], complete: Complete
@@ -250,7 +267,13 @@ def _local(attempt: Attempt, name: str) -> Teacher | None:
         return None
     if isinstance(found, Base):
         directory = Path(found.directory)
-        return Teacher(digest=found.digest, base=directory, version=None, template=load_template(directory))
+        return Teacher(
+            digest=found.digest,
+            base=directory,
+            version=None,
+            template=load_template(directory),
+            context_length=inspect(directory).context_length,
+        )
     base = store.bases.get(found.base)
     if base.digest != found.base_digest:
         raise Refused(
@@ -265,4 +288,5 @@ def _local(attempt: Attempt, name: str) -> Teacher | None:
         base=directory,
         version=weights,
         template=load_template(weights if is_full else directory),
+        context_length=inspect(weights if is_full else directory).context_length,
     )

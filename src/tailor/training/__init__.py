@@ -1,5 +1,6 @@
 """Training: (recipe, tokenised dataset, base) -> a stream of metrics and a version's weights."""
 
+from tailor.training.alignment import Aligner
 from tailor.training.batches import Tokenized, TokenizedExample, tokenize
 from tailor.training.checkpoints import load_checkpoint, save_checkpoint, software
 from tailor.training.distillation import TokenizedLesson, same_tokens, tokenize_lessons
@@ -26,6 +27,7 @@ from tailor.training.updates import EpochEnd, Note, Progress, StepMetrics, Updat
 from tailor.training.wanted import Wanted
 
 __all__ = [
+    "Aligner",
     "Asked",
     "DatasetFacts",
     "EpochEnd",

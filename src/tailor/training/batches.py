@@ -105,6 +105,9 @@ class Tokenized(Generic[Kept]):
     truncated_lines: tuple[int, ...]
     """Lines that lost their end."""
 
+    unread_lines: tuple[int, ...] = ()
+    """Lines of which a teacher with other tokens can read nothing."""
+
     have_answers: bool = True
     """False if some examples are prompts alone."""
 

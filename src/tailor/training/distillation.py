@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from tailor.models import LoadedModel, Template
+from tailor.training.alignment import Aligner, Counterpart
 from tailor.training.batches import Tokenized, TokenizedExample, Trainable, pack, tokenized_messages
 from tailor.training.divergence import divergence
 from tailor.training.imitation import Imitation
@@ -41,6 +42,12 @@ class TokenizedLesson:
 
     has_answer: bool
 
+    source: Lesson
+    """What was rendered."""
+
+    counterpart: Counterpart | None = None
+    """How a teacher with other tokens reads the answer."""
+
     @property
     def sequences(self) -> tuple[TokenizedExample, ...]:
         """Prompt and answer as one."""
@@ -58,39 +65,69 @@ class TokenizedLesson:
 
 
 def tokenize_lessons(
-    lessons: Iterable[Lesson], template: Template, *, max_tokens: int
+    lessons: Iterable[Lesson], template: Template, *, max_tokens: int, aligner: Aligner | None = None
 ) -> Tokenized[TokenizedLesson]:
-    """Prompts exactly as they are served, and answers as training sees them; longer ones lose their end."""
-    kept, skipped, truncated = [], [], []
+    """Prompts exactly as they are served, and answers as training sees them; longer ones lose their end.
+
+    With an aligner only what the teacher reads as well is learned; lessons of which it reads nothing are
+    left out.
+    """
+    kept: list[TokenizedLesson] = []
+    skipped, truncated, unread = [], [], []
     for lesson in lessons:
-        prompt = template.render(lesson.messages, lesson.tools, add_generation_prompt=True).ids
-        has_answer = lesson.answer is not None
-        if has_answer:
-            source = lesson.as_example()
-            made = tokenized_messages(source.messages, source, template, max_tokens=max_tokens)
-            example, is_truncated = made.example, made.is_truncated
-        else:
-            example, is_truncated = _alone(lesson, prompt), False
+        made, is_truncated = _tokenized(lesson, template, max_tokens=max_tokens)
         if is_truncated:
             truncated.append(lesson.line)
-        if not example.total_weight or len(prompt) + _LEAST_ANSWER_TOKENS > max_tokens:
+        if not made.total_weight or len(made.prompt_ids) + _LEAST_ANSWER_TOKENS > max_tokens:
             skipped.append(lesson.line)
             continue
-        kept.append(
-            TokenizedLesson(
-                line=lesson.line,
-                fingerprint=lesson.fingerprint,
-                prompt_ids=tuple(prompt),
-                example=example,
-                has_answer=has_answer,
-            )
-        )
+        read = made if aligner is None else read_along(made, aligner)
+        if read is None:
+            unread.append(lesson.line)
+        else:
+            kept.append(read)
     return Tokenized(
         examples=tuple(kept),
         skipped_lines=tuple(skipped),
         truncated_lines=tuple(truncated),
+        unread_lines=tuple(unread),
         have_answers=all(lesson.has_answer for lesson in kept),
     )
+
+
+def _tokenized(lesson: Lesson, template: Template, *, max_tokens: int) -> tuple[TokenizedLesson, bool]:
+    """A lesson, and whether it has lost its end."""
+    prompt = template.render(lesson.messages, lesson.tools, add_generation_prompt=True).ids
+    has_answer = lesson.answer is not None
+    if has_answer:
+        source = lesson.as_example()
+        made = tokenized_messages(source.messages, source, template, max_tokens=max_tokens)
+        example, is_truncated = made.example, made.is_truncated
+    else:
+        example, is_truncated = _alone(lesson, prompt), False
+    tokenized = TokenizedLesson(
+        line=lesson.line,
+        fingerprint=lesson.fingerprint,
+        prompt_ids=tuple(prompt),
+        example=example,
+        has_answer=has_answer,
+        source=lesson,
+    )
+    return tokenized, is_truncated
+
+
+def read_along(lesson: TokenizedLesson, aligner: Aligner) -> TokenizedLesson | None:
+    """The lesson with what its teacher reads of it; None where that is nothing."""
+    if not lesson.has_answer:
+        return lesson if aligner.reads(lesson.source) else None
+    found = aligner.align(lesson.source, lesson.example)
+    return None if found is None else replace(lesson, example=found[0], counterpart=found[1])
+
+
+def written_along(lesson: TokenizedLesson, own: TokenizedExample, aligner: Aligner) -> TokenizedLesson | None:
+    """The lesson with an answer that the student has written; None where its teacher reads nothing of it."""
+    found = aligner.align_own(lesson.source, own)
+    return None if found is None else replace(lesson, example=found[0], counterpart=found[1])
 
 
 def _alone(lesson: Lesson, prompt: Sequence[int]) -> TokenizedExample:

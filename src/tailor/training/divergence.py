@@ -13,6 +13,7 @@ w s (log(s/m) - sum of s log(s/m)) with w = 1 - beta, or w = 1 and m = t for bet
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import log
 from typing import Any
@@ -70,6 +71,25 @@ class _Layer:
         return logits if self.softcap is None else (logits / self.softcap).tanh() * self.softcap
 
 
+Compare = Callable[[Tensor, Tensor, slice, bool], tuple[Tensor, Tensor | None, Tensor]]
+"""From the logits of student and teacher at some places, which places, and whether slopes are wanted:
+divergences, their slopes at the student's logits over the temperature, and whether both find the same
+likeliest."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """How the logits of two output layers are compared."""
+
+    compare: Compare
+    num_student: int
+    """Rows of the student's layer that take part."""
+    num_teacher: int
+    temperature: float
+    num_copies: int = 1
+    """Tensors of the logits' size that `compare` makes."""
+
+
 def divergence(
     student: LoadedModel,
     teacher: LoadedModel,
@@ -81,16 +101,36 @@ def divergence(
     temperature: float,
 ) -> Divergences:
     """The student's divergence from the teacher; gradients flow to the student if autograd is on."""
-    ours, theirs = _Layer.of(student), _Layer.of(teacher)
+
+    def compare(
+        logits: Tensor, wanted: Tensor, rows: slice, with_slopes: bool
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        log_s, log_t = (torch.log_softmax(each / temperature, 1) for each in (logits, wanted))
+        return *_divergence_and_slopes(log_s, log_t, beta), logits.argmax(1) == wanted.argmax(1)
+
     # Rows beyond the common ones are padding that no tokenizer ever names.
-    num_tokens = min(len(ours.head.weight), len(theirs.head.weight))
+    num_tokens = min(len(student.head.weight), len(teacher.head.weight))
+    how = Comparison(compare=compare, num_student=num_tokens, num_teacher=num_tokens, temperature=temperature)
+    return compared(student, teacher, student_NE, teacher_NE, weights_N, how)
+
+
+def compared(
+    student: LoadedModel,
+    teacher: LoadedModel,
+    student_NE: Tensor,
+    teacher_NE: Tensor,
+    weights_N: Tensor,
+    how: Comparison,
+) -> Divergences:
+    """What a comparison finds between both models' logits, tile by tile."""
+    ours, theirs = _Layer.of(student), _Layer.of(teacher)
     total, divergences_N, agree_N = _Divergence.apply(  # type: ignore[no-untyped-call]
         student_NE,
         ours.head.weight,
         ours.head.bias,
         teacher_NE.detach(),
         weights_N.to(student_NE.device),
-        (ours, theirs, num_tokens, beta, temperature, torch.is_grad_enabled()),
+        (ours, theirs, how, torch.is_grad_enabled()),
     )
     return Divergences(total=total, divergences_N=divergences_N, agree_N=agree_N)
 
@@ -106,10 +146,12 @@ class _Divergence(torch.autograd.Function):
         bias_V: Tensor | None,
         teacher_NF: Tensor,
         weights_N: Tensor,
-        how: tuple[_Layer, _Layer, int, float, float, bool],
+        how: tuple[_Layer, _Layer, Comparison, bool],
     ) -> tuple[Tensor, Tensor, Tensor]:
-        ours, theirs, num_tokens, beta, temperature, with_gradient = how
-        tile = max(1, min(_TILE_ROWS, _TILE_ELEMENTS // num_tokens))
+        ours, theirs, comparison, with_gradient = how
+        num_tokens, temperature = comparison.num_student, comparison.temperature
+        width = comparison.num_copies * max(num_tokens, comparison.num_teacher)
+        tile = max(1, min(_TILE_ROWS, _TILE_ELEMENTS // width))
         divergences_N = torch.empty(len(hidden_NE), device=hidden_NE.device)
         agree_N = torch.empty(len(hidden_NE), dtype=torch.bool, device=hidden_NE.device)
         wants_hidden, wants_weight = (with_gradient and needed for needed in ctx.needs_input_grad[:2])
@@ -119,12 +161,10 @@ class _Divergence(torch.autograd.Function):
         for begin in range(0, len(hidden_NE), tile):
             rows = slice(begin, begin + tile)
             logits = ours.logits(hidden_NE[rows], num_tokens)
-            wanted = theirs.logits(teacher_NF[rows], num_tokens)
-            agree_N[rows] = logits.argmax(1) == wanted.argmax(1)
-            divergences_N[rows], slopes = _divergence_and_slopes(
-                torch.log_softmax(logits / temperature, 1), torch.log_softmax(wanted / temperature, 1), beta
-            )
-            if grad_hidden is None and grad_weight is None:
+            wanted = theirs.logits(teacher_NF[rows], comparison.num_teacher)
+            found = comparison.compare(logits, wanted, rows, with_gradient)
+            divergences_N[rows], slopes, agree_N[rows] = found
+            if slopes is None or (grad_hidden is None and grad_weight is None):
                 continue
             if ours.softcap is not None:
                 slopes = slopes * (1 - (logits / ours.softcap).square())

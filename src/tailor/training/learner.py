@@ -24,11 +24,13 @@ from tailor.models import (
     load_adapter,
     load_base,
     recompute_activations,
+    release_cached,
     save_adapter,
     save_full,
 )
 from tailor.training.batches import Trainable, microbatches_of, shards_of
-from tailor.training.distillation import DistillationObjective
+from tailor.training.distillation import DistillationObjective, same_tokens
+from tailor.training.foreign_teacher import ForeignTeacherObjective
 from tailor.training.keeping import Kept
 from tailor.training.objective import Figures, LikelihoodObjective, Objective
 from tailor.training.opinions import OpinionObjective, TokenizedOpinion
@@ -92,7 +94,7 @@ class Learner:
         """Beside them: the best so far, or the mean of the last ones."""
         self.gradients: Gradients = []
         """Of the last `forward_backward`, in the order of `parameters`; gone after `step`."""
-        self.objective = _objective(recipe, self.parameters, teacher)
+        self.objective = _objective(recipe, self.parameters, loaded, teacher)
         self._dropouts = dropouts(loaded.model)
         if recipe.recompute_activations:
             recompute_activations(loaded.model)
@@ -105,18 +107,20 @@ class Learner:
         *,
         parent: Path | None = None,
         teacher: LoadedModel | None = None,
+        device: torch.device | str | None = None,
     ) -> Learner:
         """Load the base (or a full version to train further) and make the recipe's weights trainable.
 
         `parent` is the directory of the version to go on from; `base` stays the directory of its base.
-        `teacher` is whose logits are learned from, where the recipe has an imitation.
+        `teacher` is whose logits are learned from, where the recipe has an imitation. `device` as in
+        `models.choose_device`; gradients and the optimiser's state are there too.
         """
         if recipe.adapter == "full":
             directory = parent or base
-            loaded = load_base(directory, dtype=recipe.dtype)
+            loaded = load_base(directory, dtype=recipe.dtype, device=device)
             loaded.model.requires_grad_(True)
             return cls(loaded, recipe, base=directory, parent=parent, teacher=teacher)
-        loaded = load_base(base, dtype=recipe.dtype, quantization=recipe.quantization)
+        loaded = load_base(base, dtype=recipe.dtype, quantization=recipe.quantization, device=device)
         if parent is not None:
             load_adapter(loaded, parent, dropout=recipe.dropout)
         else:
@@ -171,7 +175,7 @@ class Learner:
                 if on_microbatch is not None:
                     on_microbatch()
                 total += self.objective.part(self.loaded, group).figures
-        return total
+        return total.settled()
 
     def _begin(
         self,
@@ -212,6 +216,7 @@ class Learner:
 
         self.gradients = tree_sum(gradients())
         norm = torch.nn.utils.get_total_norm(self.gradients)
+        total = total.settled()
         return StepResult(
             loss=total.loss_sum / total_weight,
             accuracy=total.num_right / total.num_targets,
@@ -259,6 +264,11 @@ class Learner:
             optimizer.zero_grad(set_to_none=True)
         self.gradients = []
         self._publish_masters()
+
+    def release_memory(self) -> None:
+        """Give back what a step left that ran out of memory."""
+        self.gradients = []
+        release_cached(self.loaded.model.device)
 
     def save(self, directory: Path, *, base_name: str = "") -> None:
         """Write the trained version: an adapter in PEFT's format, or a complete model.
@@ -309,8 +319,12 @@ class Learner:
             optimizer.state.clear()
             for group in optimizer.param_groups:
                 for master in group["params"]:
+                    # The count of steps is on the card only where the optimiser reads it there.
+                    places = {"step": master.device if group.get("fused") else torch.device("cpu")}
                     if kept := _kept(state, names[id(master)]):
-                        optimizer.state[master] = kept
+                        optimizer.state[master] = {
+                            key: value.to(places.get(key, master.device)) for key, value in kept.items()
+                        }
         self.kept.load_state(state)
         self._publish_masters()
 
@@ -337,11 +351,15 @@ class Learner:
             parameter.copy_(self.masters[name])
 
 
-def _objective(recipe: Recipe, parameters: Mapping[str, Tensor], teacher: LoadedModel | None) -> Objective:
+def _objective(
+    recipe: Recipe, parameters: Mapping[str, Tensor], loaded: LoadedModel, teacher: LoadedModel | None
+) -> Objective:
     if recipe.imitation is not None:
         if teacher is None:
             raise TypeError("there is nobody to imitate")
-        return DistillationObjective(recipe.imitation, teacher)
+        if same_tokens(loaded.template, teacher.template):
+            return DistillationObjective(recipe.imitation, teacher)
+        return ForeignTeacherObjective(recipe.imitation, loaded, teacher)
     if recipe.method == "reward_model":
         return RewardObjective(parameters[HEAD_NAME], center=recipe.reward_center)
     if recipe.exploration is not None:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from tailor.training.alignment import Aligner
 from tailor.training.batches import Trainable
-from tailor.training.distillation import TokenizedLesson
+from tailor.training.distillation import TokenizedLesson, written_along
 from tailor.training.imitation import Imitation
 from tailor.training.learner import Learner
 from tailor.training.rollouts import Asked, Tick, Write, answered, seed_of
@@ -33,8 +34,18 @@ class OwnAnswers:
     validates = False
     """Held-out lessons are looked at as in supervised training."""
 
-    def __init__(self, *, write: Write, imitation: Imitation, seed: int, max_context_tokens: int) -> None:
+    def __init__(
+        self,
+        *,
+        write: Write,
+        imitation: Imitation,
+        seed: int,
+        max_context_tokens: int,
+        aligner: Aligner | None = None,
+    ) -> None:
+        """`aligner` where the teacher has other tokens than the student."""
         self._write, self._asked, self._seed, self._limit = write, imitation, seed, max_context_tokens
+        self._aligner = aligner
 
     def gather(self, learner: Learner, lessons: Sequence[Any], step: int, *, tick: Tick) -> Imitated:
         """The given answers of some lessons, and what the student says now to the others.
@@ -53,16 +64,18 @@ class OwnAnswers:
             )
             for place in own
         ]
-        found: list[Trainable] = list(items)
+        found: list[Trainable | None] = list(items)
         num_tokens = 0
         for place, group in zip(own, self._write(asked, tick) if asked else (), strict=True):
             lesson, answer = items[place], group[0]
-            found[place] = answered(lesson, lesson.prompt_ids, answer)
+            said = answered(lesson, lesson.prompt_ids, answer)
+            found[place] = said if self._aligner is None else written_along(lesson, said, self._aligner)
             num_tokens += len(answer.token_ids)
         figures = {"own_answers_share": len(own) / len(items)}
         if own:
             figures["own_answers_tokens"] = num_tokens / len(own)
-        return Imitated(items=found, figures=figures)
+        # An answer of which the teacher can read nothing teaches nothing.
+        return Imitated(items=[each for each in found if each is not None], figures=figures)
 
     def is_due(self, step: int, *, is_last: bool) -> bool:
         """Validation is not ours."""
