@@ -24,12 +24,20 @@ if TYPE_CHECKING:
     from tailor.models.attention import ATTENTION_NAME, DenseLayout, Layout, PackedLayout
     from tailor.models.catalogue import EMBEDDED_BASE, BaseFacts, embedded_directory, fetch, inspect
     from tailor.models.counting import token_counter
+    from tailor.models.devices import (
+        choose_device,
+        free_device_bytes,
+        moved,
+        native_dtype,
+        peak_device_bytes,
+        release_cached,
+        total_device_bytes,
+    )
     from tailor.models.loading import (
         LoadedModel,
         load_base,
         load_template,
         load_version,
-        native_dtype,
         save_full,
         twin_of,
     )
@@ -73,12 +81,20 @@ _MODULES = {
     "attention": ("ATTENTION_NAME", "DenseLayout", "Layout", "PackedLayout"),
     "catalogue": ("EMBEDDED_BASE", "BaseFacts", "embedded_directory", "fetch", "inspect"),
     "counting": ("token_counter",),
+    "devices": (
+        "choose_device",
+        "free_device_bytes",
+        "moved",
+        "native_dtype",
+        "peak_device_bytes",
+        "release_cached",
+        "total_device_bytes",
+    ),
     "loading": (
         "LoadedModel",
         "load_base",
         "load_template",
         "load_version",
-        "native_dtype",
         "save_full",
         "twin_of",
     ),
@@ -128,9 +144,11 @@ __all__ = [
     "adapter_parameters",
     "attach",
     "base_quantization",
+    "choose_device",
     "dropouts",
     "embedded_directory",
     "fetch",
+    "free_device_bytes",
     "inspect",
     "is_adapter",
     "kind_of",
@@ -143,12 +161,16 @@ __all__ = [
     "make_method",
     "merge_version",
     "merged",
+    "moved",
     "native_dtype",
+    "peak_device_bytes",
     "read_adapter",
     "recompute_activations",
+    "release_cached",
     "save_adapter",
     "save_full",
     "token_counter",
+    "total_device_bytes",
     "twin_of",
 ]
 
