@@ -1,13 +1,14 @@
 """Where the automatic learning rate falls in a sweep: three data sets, adapters and all weights.
 
-    python benchmarks/learning_rate.py DATA_FOLDER [--sets email_router,scan,dolly] [--adapters lora,full]
-        [--multipliers 0.125,0.25,0.5,1,2,4,8] [--train 800] [--steps N]
+    python benchmarks/learning_rate.py DATA_FOLDER [--sets email_router,scan,geography_sql]
+        [--adapters lora,full] [--multipliers 0.125,0.25,0.5,1,2,4,8] [--train 800] [--steps N]
 
-DATA_FOLDER holds `email_router/{train,test}.jsonl`, `scan/simple_split/tasks_{train,test}_simple.txt` and
-`dolly/*.jsonl` (fields prompt, response); none of it is part of the project. Every run is the default recipe
-of the embedded base but for the rate, which is the automatic one times each multiplier. Held-out loss is in
-nats per answer token; `regret` is how much lower the best rate's is than that of the automatic one. One JSON
-line for each data set and adapter goes to `benchmarks/results/learning_rate.jsonl`.
+DATA_FOLDER holds `email_router/{train,test}.jsonl`, `scan/simple_split/tasks_{train,test}_simple.txt`,
+`geography_sql/geography.json` (questions with their SQL, split by question) and `dolly/*.jsonl` (fields
+prompt, response); none of it is part of the project. Every run is the default recipe of the embedded base but
+for the rate, which is the automatic one times each multiplier. Held-out loss is in nats per answer token;
+`regret` is how much lower the best rate's is than that of the automatic one. One JSON line for each data set
+and adapter goes to `benchmarks/results/learning_rate.jsonl`.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ RESULTS = Path(__file__).parent / "results" / "learning_rate.jsonl"
 SYSTEMS = {
     "email_router": "Sort the email into one of: invoice, order, support, spam. Answer with the word alone.",
     "scan": "Translate the command into actions.",
+    "geography_sql": "Answer with a SQL query.",
     "dolly": "",
 }
 Pair = tuple[str, str]
@@ -66,9 +68,23 @@ def pairs_of(folder: Path, name: str) -> tuple[list[Pair], list[Pair]]:
             for part in ("train", "test")
         ]
         return found[0], found[1]
+    if name == "geography_sql":
+        return queries_of(folder / name / "geography.json")
     [path] = (folder / name).glob("*.jsonl")
     rows = [(row["prompt"], row["response"]) for row in map(json.loads, lines(path))]
     return rows[: len(rows) * 4 // 5], rows[len(rows) * 4 // 5 :]
+
+
+def queries_of(path: Path) -> tuple[list[Pair], list[Pair]]:
+    """Questions with the names in them, and the query that answers each."""
+    parts: dict[str, list[Pair]] = {"train": [], "dev": [], "test": []}
+    for entry in json.loads(path.read_text(encoding="utf-8")):
+        for sentence in entry["sentences"]:
+            asked, query = sentence["text"], entry["sql"][0]
+            for variable, value in sentence["variables"].items():
+                asked, query = asked.replace(variable, value), query.replace(variable, value)
+            parts[sentence["question-split"]].append((asked, query))
+    return parts["train"], parts["test"]
 
 
 def lines(path: Path) -> Iterator[str]:
@@ -147,7 +163,7 @@ def sweep(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--sets", default=",".join(SYSTEMS))
+    parser.add_argument("--sets", default="email_router,scan,geography_sql")
     parser.add_argument("--adapters", default="lora,full")
     parser.add_argument("--multipliers", default="0.125,0.25,0.5,1,2,4,8", help="1 must be among them")
     parser.add_argument("--train", type=int, default=800)
