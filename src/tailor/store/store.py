@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
+from tailor.protocol.ids import random_name
 from tailor.store.aliases import Aliases
 from tailor.store.bases import Bases
 from tailor.store.blobs import Blobs
@@ -13,6 +16,7 @@ from tailor.store.database import Database
 from tailor.store.disk import (
     DEFAULT_FLOOR_BYTES,
     free_bytes,
+    full_disk_as_error,
     keep_ballast,
     refuse_network_filesystem,
     require_room,
@@ -93,6 +97,27 @@ class Store:
     def require_room(self, wanted_bytes: int = 0) -> None:
         """Raise StorageFull unless that much fits above the disk's floor."""
         require_room(self.home, floor_bytes=self.floor_bytes, wanted_bytes=wanted_bytes)
+
+    def own_base(self, name: str) -> Path:
+        """Where this home's own copy of a base lies, if it has one."""
+        return self.home / "bases" / name
+
+    def keep_base(self, name: str, files: Iterable[Path]) -> Path:
+        """Copy a base's files into the home, all of them or nothing; what is there already stays."""
+        target = self.own_base(name)
+        if not target.is_dir():
+            target.parent.mkdir(exist_ok=True, mode=0o700)
+            aside = target.with_name(f".tmp-{name}-{random_name(6)}")
+            try:
+                with full_disk_as_error():
+                    aside.mkdir()
+                    for path in files:
+                        shutil.copyfile(path, aside / path.name)
+                    aside.rename(target)
+            except BaseException:
+                shutil.rmtree(aside, ignore_errors=True)
+                raise
+        return target
 
     def free_bytes(self) -> int:
         """Bytes left on the home's disk."""
