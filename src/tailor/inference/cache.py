@@ -105,8 +105,10 @@ class Shelf:
         """The answer's prompt is read: its row joins the decoding ones."""
         at, to = occupant.row, self.num_decoding
         if at != to:
+            # One index for all layers: a card would be sent each list by itself.
+            both = torch.tensor([at, to], device=self._shape.device)
             for layer in (*self.keys, *self.values):
-                layer[[at, to]] = layer[[to, at]]
+                layer[both] = layer[both.flip(0)]
             other = self.occupants[to]
             self.occupants[at], self.occupants[to] = other, occupant
             other.row, occupant.row = at, to

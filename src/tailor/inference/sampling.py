@@ -15,11 +15,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tailor.inference.engine import SamplingParameters
 
 _NUM_LIKELIEST = 128  # top_p rarely needs more; rows that do are sorted whole
+_STRIDE = 256  # tokens summed by one product
 
 
 @dataclass(kw_only=True, slots=True)
@@ -104,19 +106,36 @@ def _draw(logits_RV: Tensor, best_R: Tensor, draws: Sequence[Draw]) -> Tensor:
         weight_CV = weight_RV[rows_C]
         least_C = _least_weight(weight_CV, top_p_C * weight_CV.sum(-1))
         weight_RV[rows_C] = weight_CV.masked_fill_(weight_CV < least_C[:, None], 0.0)
-    sums_RV = weight_RV.cumsum(-1, dtype=torch.float64)
+    sums_RV = _running_sums(weight_RV, torch.float64)
     numbers = [uniform(draw.seed, draw.choice, draw.index) for draw in draws]
     target_R = torch.tensor(numbers, dtype=torch.float64, device=device) * sums_RV[:, -1]
     return torch.searchsorted(sums_RV, target_R[:, None], right=True)[:, 0].clamp_(max=logits_RV.shape[1] - 1)
 
 
+def _running_sums(weight_RV: Tensor, dtype: torch.dtype) -> Tensor:
+    """Sums along each row; on a card, whose own differ from run to run, by products, which do not."""
+    if weight_RV.device.type == "cpu":
+        return weight_RV.cumsum(-1, dtype=dtype)
+    num_rows, width = weight_RV.shape
+    padded_RBS = F.pad(weight_RV.to(dtype), (0, -width % _STRIDE)).view(num_rows, -1, _STRIDE)
+    within_RBS = padded_RBS @ _ones_above(_STRIDE, padded_RBS)
+    total_RB = within_RBS[:, :, -1]
+    before_RB = total_RB @ _ones_above(total_RB.shape[1], total_RB) - total_RB
+    return (within_RBS + before_RB[:, :, None]).view(num_rows, -1)[:, :width]
+
+
+def _ones_above(size: int, like: Tensor) -> Tensor:
+    """The matrix that sums up: `x @ it` are the running sums of x."""
+    return torch.ones(size, size, dtype=like.dtype, device=like.device).triu_()
+
+
 def _least_weight(weight_RV: Tensor, mass_R: Tensor) -> Tensor:
     """The smallest weight among the likeliest tokens that together reach `mass_R`."""
     likeliest_RV = weight_RV.topk(min(_NUM_LIKELIEST, weight_RV.shape[1])).values
-    sums_RV = likeliest_RV.cumsum(-1)
+    sums_RV = _running_sums(likeliest_RV, likeliest_RV.dtype)
     if bool((sums_RV[:, -1] < mass_R).any()):
         likeliest_RV = weight_RV.sort(-1, descending=True).values
-        sums_RV = likeliest_RV.cumsum(-1)
+        sums_RV = _running_sums(likeliest_RV, likeliest_RV.dtype)
     last_R = (sums_RV < mass_R[:, None]).sum(-1).clamp_(max=likeliest_RV.shape[1] - 1)
     return likeliest_RV.gather(1, last_R[:, None])[:, 0]
 

@@ -115,7 +115,7 @@ def load_base(
                 **safe,
             )
             if place.type != "cpu":
-                model.to(place)
+                model.to(place).tie_weights()  # some devices want new parameters, each layer its own
         else:
             model = load_quantized(
                 directory, config, quantization, dtype=DTYPES[dtype], attention=ATTENTION_NAME, device=place

@@ -40,7 +40,7 @@ def save_checkpoint(
     from safetensors.torch import save_file
 
     def write_state(path: Path) -> None:
-        save_file({key: tensor.contiguous() for key, tensor in learner.state().items()}, path)
+        save_file({key: tensor.cpu().contiguous() for key, tensor in learner.state().items()}, path)
 
     manifest = _identity(learner, dataset_fingerprint) | {
         "progress": progress.to_dict(),

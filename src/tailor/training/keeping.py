@@ -43,8 +43,7 @@ class Kept:
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Go on from what `state` returned."""
+        names = {key: key.removeprefix(_PREFIX) for key in state if key.startswith(_PREFIX)}
         self._weights = {
-            key.removeprefix(_PREFIX): weight.clone()
-            for key, weight in state.items()
-            if key.startswith(_PREFIX)
+            name: state[key].to(self._masters[name].device, copy=True) for key, name in names.items()
         }

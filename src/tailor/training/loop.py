@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -167,6 +168,8 @@ def train(
 def make_deterministic(num_threads: int) -> None:
     """Fix this process's thread count and kernels, so that equal inputs give equal bytes."""
     torch.set_num_threads(num_threads)
+    # Without it products on a card may differ from run to run; read before the first one.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     # Filling fresh memory with NaN is a debugging aid that costs a pass over every tensor.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -238,6 +241,8 @@ def _forward_backward(
             progress = replace(progress, max_microbatch_tokens=room)
             message = f"Out of memory: step {step + 1} is done again, {room} tokens at a time."
             notes.append(Note(level="warn", step=step + 1, message=message))
+        # Not before: the error holds on to everything that did not fit.
+        learner.release_memory()
 
 
 def _skipped(progress: Progress, examples: Sequence[Trainable], step: int) -> Progress:

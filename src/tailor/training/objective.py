@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -42,6 +42,28 @@ class Figures:
     more: Mapping[str, float] = field(default_factory=dict)
     """What else an objective sums; reported as means over `total_weight`."""
 
+    pending: tuple[Tensor, ...] = ()
+    """Further loss sums and right targets `[2]` that a card may still be computing."""
+
+    @classmethod
+    def of(cls, total: Tensor, is_right_N: Tensor) -> Figures:
+        """Loss and right targets of a part; nobody waits for a card until they are settled."""
+        if total.device.type == "cpu":
+            return cls(
+                loss_sum=float(total.detach()), num_right=int(is_right_N.sum()), num_targets=len(is_right_N)
+            )
+        both = torch.stack([total.detach().double(), is_right_N.sum().double()])
+        return cls(num_targets=len(is_right_N), pending=(both,))
+
+    def settled(self) -> Figures:
+        """The same with nothing pending: waits for the card, once."""
+        if not self.pending:
+            return self
+        loss_sum, num_right = torch.stack(self.pending).sum(0).tolist()
+        return replace(
+            self, loss_sum=self.loss_sum + loss_sum, num_right=self.num_right + int(num_right), pending=()
+        )
+
     def __add__(self, other: Figures) -> Figures:
         names = self.more.keys() | other.more.keys()
         return Figures(
@@ -49,6 +71,7 @@ class Figures:
             num_right=self.num_right + other.num_right,
             num_targets=self.num_targets + other.num_targets,
             more={name: self.more.get(name, 0.0) + other.more.get(name, 0.0) for name in sorted(names)},
+            pending=self.pending + other.pending,
         )
 
 
@@ -92,14 +115,7 @@ class LikelihoodObjective:
     def part(self, loaded: LoadedModel, items: Sequence[TokenizedExample]) -> Part:
         """Summed weighted loss, in nats."""
         losses = supervised_losses(loaded, pack(items, share=is_packed(loaded)))
-        return Part(
-            total=losses.total,
-            figures=Figures(
-                loss_sum=float(losses.total.detach()),
-                num_right=int(losses.is_right_N.sum()),
-                num_targets=len(losses.is_right_N),
-            ),
-        )
+        return Part(total=losses.total, figures=Figures.of(losses.total, losses.is_right_N))
 
 
 def score(

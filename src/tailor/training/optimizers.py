@@ -29,12 +29,14 @@ def make_optimizers(
         {"params": decayed, "weight_decay": recipe.weight_decay},
         {"params": spared, "weight_decay": 0.0},
     ]
+    is_on_card = any(master.device.type == "cuda" for master in masters.values())
     optimizers: list[Optimizer] = [
         torch.optim.AdamW(
             [group for group in groups if group["params"]],
             lr=recipe.learning_rate,
             betas=(recipe.beta1, recipe.beta2),
-            foreach=True,
+            foreach=None if is_on_card else True,
+            fused=is_on_card or None,
         )
     ]
     if hidden:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from tailor.models import ATTENTION_NAME, LoadedModel
+from tailor.models import ATTENTION_NAME, LoadedModel, moved
 from tailor.training.batches import Batch
 
 _TILE_ROWS = 256
@@ -17,6 +17,9 @@ _TILE_ROWS = 256
 
 _TILE_ELEMENTS = 2**24
 """Most logits held at once (64 MiB in float32), whatever the vocabulary."""
+
+_CARD_TILE_ROWS, _CARD_TILE_ELEMENTS = 2048, 2**26
+"""The same on a card, whose many cores want larger products."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,12 +43,12 @@ def supervised_losses(loaded: LoadedModel, batch: Batch) -> Losses:
 
 def hidden_of_targets(loaded: LoadedModel, batch: Batch) -> Tensor:
     """`[N, E]`: what each target is predicted from."""
-    return _hidden_states(loaded, batch).index_select(0, batch.sources_N.to(loaded.model.device))
+    return _hidden_states(loaded, batch).index_select(0, moved(batch.sources_N, loaded.model.device))
 
 
 def hidden_of_ends(loaded: LoadedModel, batch: Batch) -> Tensor:
     """`[B, E]`: of each example's last token."""
-    return _hidden_states(loaded, batch).index_select(0, batch.ends_B.to(loaded.model.device))
+    return _hidden_states(loaded, batch).index_select(0, moved(batch.ends_B, loaded.model.device))
 
 
 def token_losses(
@@ -74,14 +77,21 @@ def _output_losses(
         hidden_NE,
         head.weight,
         head.bias,
-        batch.targets_N.to(device),
-        weights_N.to(device),
+        moved(batch.targets_N, device),
+        moved(weights_N, device),
         getattr(config, "final_logit_softcapping", None),
         1.0 / getattr(config, "logits_scaling", 1.0),
         temperature,
         torch.is_grad_enabled(),
     )
     return Losses(total=total, losses_N=losses_N, is_right_N=is_right_N)
+
+
+def rows_at_once(vocabulary: int, device: torch.device) -> int:
+    """Targets whose logits are held together."""
+    is_card = device.type != "cpu"
+    most_rows = _CARD_TILE_ROWS if is_card else _TILE_ROWS
+    return max(1, min(most_rows, (_CARD_TILE_ELEMENTS if is_card else _TILE_ELEMENTS) // vocabulary))
 
 
 def is_packed(loaded: LoadedModel) -> bool:
@@ -92,11 +102,11 @@ def is_packed(loaded: LoadedModel) -> bool:
 def _hidden_states(loaded: LoadedModel, batch: Batch) -> Tensor:
     """`[T, E]` before the output layer; example by example where packing is switched off."""
     device = loaded.model.device
-    ids_T = batch.ids_T.to(device)
+    ids_T = moved(batch.ids_T, device)
     if is_packed(loaded):
         output = loaded.body(
             input_ids=ids_T[None],
-            position_ids=batch.layout.positions[None].to(device),
+            position_ids=moved(batch.layout.positions[None], device),
             layout=batch.layout,
             use_cache=False,
         )
@@ -124,7 +134,7 @@ class _OutputLoss(torch.autograd.Function):
         temperature: float,
         with_gradient: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        tile = max(1, min(_TILE_ROWS, _TILE_ELEMENTS // weight_VE.shape[0]))
+        tile = rows_at_once(weight_VE.shape[0], hidden_NE.device)
         losses_N = torch.empty(len(hidden_NE), device=hidden_NE.device)
         is_right_N = torch.empty(len(hidden_NE), dtype=torch.bool, device=hidden_NE.device)
         grad_hidden = torch.empty_like(hidden_NE) if with_gradient and ctx.needs_input_grad[0] else None

@@ -111,7 +111,8 @@ class RewardModel:
                 "This version writes answers; it cannot judge any.", code="not_a_reward_model"
             )
         loaded = load_version(version, base, dtype=dtype)
-        return cls(loaded, _read_head(version), context_length=context_length or loaded.context_length)
+        head = _read_head(version).to(loaded.model.device)
+        return cls(loaded, head, context_length=context_length or loaded.context_length)
 
     def rewards(
         self,

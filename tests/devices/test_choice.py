@@ -1,0 +1,54 @@
+"""Which device is used, and what is said where it is not there."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tailor.errors import InvalidRequest
+from tailor.models import choose_device, free_device_bytes, native_dtype, peak_device_bytes
+from tailor.models.devices import VARIABLE
+
+
+@pytest.fixture(autouse=True)
+def _unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+
+
+def with_cards(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+
+def test_automatic_is_a_card_if_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_cards(monkeypatch, 0)
+    assert choose_device() == torch.device("cpu") == choose_device("auto")
+    with_cards(monkeypatch, 2)
+    assert choose_device() == torch.device("cuda", 0) == choose_device("cuda")
+    assert choose_device("cuda:1") == torch.device("cuda", 1)
+    assert choose_device("cpu") == torch.device("cpu")
+
+
+def test_the_setting_decides_where_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_cards(monkeypatch, 2)
+    monkeypatch.setenv(VARIABLE, "cuda:1")
+    assert choose_device() == torch.device("cuda", 1)
+    assert choose_device("cpu") == torch.device("cpu")
+    monkeypatch.setenv(VARIABLE, "cpu")
+    assert choose_device() == torch.device("cpu")
+    assert free_device_bytes() is None is peak_device_bytes()
+    assert native_dtype() in ("float32", "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("count", "name"), [(0, "cuda"), (0, "cuda:1"), (1, "cuda:1"), (1, "tpu"), (1, "cuda:x")]
+)
+def test_a_device_that_is_not_there_is_refused_with_a_remedy(
+    monkeypatch: pytest.MonkeyPatch, count: int, name: str
+) -> None:
+    with_cards(monkeypatch, count)
+    monkeypatch.setenv(VARIABLE, name)
+    with pytest.raises(InvalidRequest) as caught:
+        choose_device()
+    assert caught.value.code == "device_not_available"
+    assert name in caught.value.message and caught.value.remedy
