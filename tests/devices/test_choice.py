@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -52,3 +54,33 @@ def test_a_device_that_is_not_there_is_refused_with_a_remedy(
         choose_device()
     assert caught.value.code == "device_not_available"
     assert name in caught.value.message and caught.value.remedy
+
+
+def test_doctor_says_which_device_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from tailor.cli import machine
+
+    driver = tmp_path / "version"
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    monkeypatch.setattr(machine, "_cuda_of_torch", lambda: "12.8")
+    assert machine._device(driver).detail == "the processor: no NVIDIA driver"
+    monkeypatch.setenv(VARIABLE, "cuda:1")
+    assert machine._device(driver).state == "missing"
+    driver.touch()
+    assert machine._device(driver).detail == "cuda:1, with CUDA 12.8; TAILOR_DEVICE=cuda:1"
+    monkeypatch.setenv(VARIABLE, "auto")
+    monkeypatch.setattr(machine, "_cuda_of_torch", lambda: None)
+    assert machine._device(driver).state == "advice"
+    monkeypatch.setenv(VARIABLE, "cpu")
+    assert machine._device(driver).state == "ok"
+
+
+def test_serving_on_a_device_that_is_not_there_ends_before_it_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from tailor.cli.serve import _use_device
+
+    with_cards(monkeypatch, 0)
+    monkeypatch.setenv(VARIABLE, "auto")
+    _use_device(None)
+    with pytest.raises(InvalidRequest, match="cannot be used"):
+        _use_device("cuda")

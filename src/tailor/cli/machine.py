@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -128,10 +130,38 @@ def _cpu_flags() -> frozenset[str]:
     return frozenset(line.partition(":")[2].split())
 
 
-def _device() -> Finding:
-    if Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi"):
-        return Finding(name="accelerator", state="ok", detail="an NVIDIA driver is installed")
-    return Finding(name="accelerator", state="ok", detail="none; training and serving run on the processor")
+def _device(driver: Path = Path("/proc/driver/nvidia/version")) -> Finding:
+    """Where models train and answer, as far as can be told without torch."""
+    name, asked = "device", os.environ.get("TAILOR_DEVICE") or "auto"
+    has_driver = driver.exists() or shutil.which("nvidia-smi") is not None
+    cuda = _cuda_of_torch()
+    if asked == "cpu":
+        return Finding(name=name, state="ok", detail="the processor: TAILOR_DEVICE=cpu")
+    if has_driver and cuda:
+        used = "the first card" if asked == "auto" else asked
+        return Finding(name=name, state="ok", detail=f"{used}, with CUDA {cuda}; TAILOR_DEVICE={asked}")
+    why = "no NVIDIA driver" if not has_driver else "an NVIDIA driver, but torch is built without CUDA"
+    if asked != "auto":
+        remedy = "Install torch with CUDA and the driver, or set TAILOR_DEVICE=cpu."
+        return Finding(name=name, state="missing", detail=f"TAILOR_DEVICE={asked}, and {why}", remedy=remedy)
+    detail = f"the processor: {why}"
+    if has_driver:
+        remedy = "Install a build of torch with CUDA, and the card is used by itself."
+        return Finding(name=name, state="advice", detail=detail, remedy=remedy)
+    return Finding(name=name, state="ok", detail=detail)
+
+
+def _cuda_of_torch() -> str | None:
+    """The CUDA that torch was built for, read from its files; None without either."""
+    found = find_spec("torch")
+    if found is None or found.origin is None:
+        return None
+    try:
+        text = Path(found.origin).with_name("version.py").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    match = re.search(r"^cuda.*= *['\"](.+)['\"]", text, re.MULTILINE)
+    return match.group(1) if match else None
 
 
 def _memory() -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -34,6 +35,14 @@ def serve(
             help="What cosine graders compare by. (default: $TAILOR_EMBEDDINGS)",
         ),
     ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device",
+            metavar="DEVICE",
+            help="Where models train and answer: auto, cpu, cuda or cuda:N. (default: $TAILOR_DEVICE)",
+        ),
+    ] = None,
 ) -> None:
     """Serve the API on this machine.
 
@@ -45,10 +54,21 @@ def serve(
 
     view = View.open()
     place = home_of(home).absolute()
+    _use_device(device)
     config = ServerConfig(home=place, host=host, port=port, allowed_hosts=tuple(allow_host or ()))
     if embeddings is not None:
         config = replace(config, embedding_model=embeddings)
     serve(config, announce=lambda base_url: _announce(view, place, base_url))
+
+
+def _use_device(asked: str | None) -> None:
+    """Let this server and its workers use a device; one that is named and not there ends it here."""
+    if asked is not None:
+        os.environ["TAILOR_DEVICE"] = asked
+    if os.environ.get("TAILOR_DEVICE", "auto") not in ("", "auto", "cpu"):
+        from tailor.models import choose_device  # brings torch
+
+        choose_device()
 
 
 def _announce(view: View, home: Path, base_url: str) -> None:

@@ -7,13 +7,15 @@ from pathlib import Path
 
 from tailor.store import Ending
 
+_OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory was the problem; torch, which this module does not import, says it in two ways."""
+    """Whether memory was the problem; torch, which this module does not import, says it in several ways."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+        or (isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY))
     )
 
 

@@ -11,7 +11,7 @@ from tailor.data import Dataset, hold_out, read_for
 from tailor.errors import InvalidRequest
 from tailor.jobs.options import JobOptions
 from tailor.jobs.prepare import TOKENIZERS
-from tailor.jobs.room import free_bytes
+from tailor.jobs.room import room_for_training
 from tailor.jobs.settings import WorkerSettings
 from tailor.models import inspect, load_template, native_dtype
 from tailor.protocol import PlannedMemory, TrainingPlan
@@ -64,8 +64,9 @@ def plan(store: Store, tenant: str, spec: JobSpec, settings: WorkerSettings) -> 
         native_dtype=native_dtype(),
         parent=parent,
     )
+    room, on_card = room_for_training()
     workers = settings.num_threads
-    found = fit(facts, recipe, data.tokenized.examples, room_bytes=free_bytes(), num_workers=workers)
+    found = fit(facts, recipe, data.tokenized.examples, room_bytes=room, num_workers=workers, on_card=on_card)
     return TrainingPlan(
         model=base.name,
         method=method,
@@ -79,7 +80,7 @@ def plan(store: Store, tenant: str, spec: JobSpec, settings: WorkerSettings) -> 
         changes=list(found.changes),
         offer=_offer(found),
         seconds=None if method in _MAKE_THEIR_OWN else estimate_seconds(facts, found.recipe, found.workload),
-        notes=_notes(found, method, data),
+        notes=[*_notes(found, method, data), *(["Memory is that of the card."] if on_card else [])],
     )
 
 

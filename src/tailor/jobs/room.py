@@ -33,8 +33,21 @@ def free_bytes(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = _CGROUP) ->
     return None if free is None else max(0, round(_SHARE * free))
 
 
+def room_for_training() -> tuple[int | None, bool]:
+    """Memory that training may use now, and whether it is a card's; None where the system does not say."""
+    from tailor.models import free_device_bytes
+
+    free = free_device_bytes()
+    return (free_bytes(), False) if free is None else (round(_SHARE * free), True)
+
+
 def peak_bytes() -> int:
-    """The most memory that this process has had so far."""
+    """The most memory this process has had so far: of the card that it trains on, else of the machine."""
+    from tailor.models import peak_device_bytes
+
+    on_card = peak_device_bytes()
+    if on_card is not None:
+        return on_card
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return used if sys.platform == "darwin" else 1024 * used
 
@@ -69,8 +82,10 @@ def fitted(
         return recipe, None  # the model will write what it learns from, and nobody knows how long it is
     from tailor.training.fitting import fit
 
-    room = free_bytes() if may_change else None
-    found = fit(base, recipe, items, room_bytes=room, num_workers=attempt.settings.num_threads)
+    free_now, on_card = room_for_training()
+    room = free_now if may_change else None
+    workers = attempt.settings.num_threads
+    found = fit(base, recipe, items, room_bytes=room, num_workers=workers, on_card=on_card)
     total = found.memory.total_bytes
     if room is not None and total > _HOPELESS * room:
         rounded = found.offer[0].quantization if found.offer else None
@@ -82,9 +97,10 @@ def fitted(
             if rounded
             else "Use a smaller base, or a smaller max_context_tokens.",
         )
+    where = "Memory of the card" if on_card else "Memory"
     free = "" if room is None else f" of {room / 1e9:.1f} GB that are free"
     attempt.lease.add_event(
-        " ".join([f"Memory: about {total / 1e9:.1f} GB at the peak{free}.", *found.changes]),
+        " ".join([f"{where}: about {total / 1e9:.1f} GB at the peak{free}.", *found.changes]),
         level="info" if found.fits else "warn",
         data={"estimated_bytes": total, "room_bytes": room, "changes": list(found.changes)},
         once_key="memory",

@@ -27,6 +27,9 @@ _DEAD = frozenset("ZX")
 DATABASE_VARIABLE = "TAILOR_DATABASE_URL"
 """The database's url may hold a password, so it is not an argument that everybody can see."""
 
+DEVICE_VARIABLE = "TAILOR_DEVICE"
+"""As `models.devices` reads it; workers that a server starts have the server's."""
+
 
 def process_id() -> str:
     """This process, told apart from a later one with the same number."""
@@ -114,7 +117,10 @@ def _parse(arguments: Sequence[str] | None) -> tuple[Path, ClaimPhase, WorkerSet
     parser.add_argument("--save-every-seconds", type=float, default=default.save_every_seconds)
     parser.add_argument("--idle-seconds", type=float, default=default.idle_seconds)
     parser.add_argument("--max-training", type=int, default=default.max_training)
+    parser.add_argument("--device", help="auto, cpu, cuda or cuda:N (default: $TAILOR_DEVICE, else auto)")
     given = parser.parse_args(arguments)
+    if given.device is not None:
+        os.environ[DEVICE_VARIABLE] = given.device  # before torch is there to read it
     settings = WorkerSettings(
         organization=given.organization,
         num_threads=given.threads,

@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tailor.errors import Unavailable
@@ -24,6 +25,10 @@ READY_SECONDS = 20.0
 
 _RETRY_SECONDS = 2.0
 _MAX_DELAY_SECONDS = 60.0
+_CARD_WEIGHTS_SHARE, _CARD_CACHE_SHARE = 0.3, 0.1
+"""Of a card's memory, for loaded models and for running answers."""
+_CARD_TOKENS = 2048
+"""In one run of a model there."""
 
 
 class BackgroundEngine:
@@ -183,10 +188,15 @@ def local_engine(store: Store) -> Engine:
     """The embedded engine over the store's weights, with the default base loaded and tried."""
     # Before torch is imported: threads that spin while they wait take the cores from a training worker.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from tailor.inference import GenerationRequest, LocalEngine, ModelKey, SamplingParameters
+    from tailor.inference import EngineLimits, GenerationRequest, LocalEngine, ModelKey, SamplingParameters
+    from tailor.models import total_device_bytes
     from tailor.server.weights import StoredWeights
 
-    engine = LocalEngine(StoredWeights(store))
+    limits, on_card = EngineLimits(), total_device_bytes()
+    if on_card is not None:  # the rest is for the worker that trains
+        weights, cache = (round(share * on_card) for share in (_CARD_WEIGHTS_SHARE, _CARD_CACHE_SHARE))
+        limits = replace(limits, weights_bytes=weights, cache_bytes=cache, max_tokens_per_step=_CARD_TOKENS)
+    engine = LocalEngine(StoredWeights(store), limits)
     engine.start()
     base = store.bases.default()
     if base is not None:

@@ -10,8 +10,10 @@ from typing import Any, Final
 import torch
 
 from tailor.models.catalogue import BaseFacts
+from tailor.models.devices import choose_device
 from tailor.models.loading import DTYPES
-from tailor.training.planning import MemoryEstimate, Workload, estimate_flops, estimate_memory, survey
+from tailor.training.card_planning import estimate_card_memory
+from tailor.training.planning import Load, MemoryEstimate, Workload, estimate_flops, estimate_memory, survey
 from tailor.training.recipe import Recipe
 
 _EFFICIENCY: Final = 0.6
@@ -19,6 +21,7 @@ _EFFICIENCY: Final = 0.6
 
 _LEAST_TOKENS: Final = 128
 _PROBE_WIDTH: Final = 512
+_CARD_PROBE_WIDTH: Final = 4096
 _PROBE_SECONDS: Final = 0.05
 
 
@@ -54,16 +57,23 @@ def fit(
     room_bytes: int | None,
     num_workers: int,
     share: bool = True,
+    on_card: bool = False,
 ) -> Fitted:
     """The first rung of the ladder that fits: as asked, smaller micro-batches, recomputed activations.
 
     Both change nothing but the order of sums. Where that is not enough, rounding the base (int8, then NF4)
-    is offered, not done: it changes what is learned.
+    is offered, not done: it changes what is learned. `on_card`: the room is that of a card.
     """
+
+    def estimate(recipe: Recipe, load: Load) -> MemoryEstimate:
+        if on_card:
+            return estimate_card_memory(base, recipe, load)
+        return estimate_memory(base, recipe, load, num_workers=num_workers)
+
     found = None
     for rung, changes in _rungs(recipe, items):
         workload = survey(items, rung, share=share)
-        memory = estimate_memory(base, rung, workload.largest, num_workers=num_workers)
+        memory = estimate(rung, workload.largest)
         found = Fitted(
             recipe=rung, workload=workload, memory=memory, room_bytes=room_bytes, changes=tuple(changes)
         )
@@ -72,7 +82,7 @@ def fit(
     if found is None:
         raise ValueError("there is always one rung")
     for rounded in _rounded(found.recipe):
-        memory = estimate_memory(base, rounded, found.workload.largest, num_workers=num_workers)
+        memory = estimate(rounded, found.workload.largest)
         if _is_within(memory, room_bytes):
             return replace(found, offer=(rounded, memory))
     return found
@@ -104,17 +114,27 @@ def _is_within(memory: MemoryEstimate, room_bytes: int | None) -> bool:
 
 
 def estimate_seconds(base: BaseFacts, recipe: Recipe, workload: Workload) -> float:
-    """Seconds of all optimiser steps on this processor, by its speed at a matrix product just now."""
+    """Seconds of all optimiser steps on the chosen device, by its speed at a matrix product just now."""
     flops = estimate_flops(base, recipe, workload.step) * recipe.num_steps
     return flops / (_EFFICIENCY * matrix_speed(recipe.dtype))
 
 
 def matrix_speed(dtype: str) -> float:
-    """Floating-point operations a second that this process reaches at a matrix product."""
-    left = torch.randn(_PROBE_WIDTH, _PROBE_WIDTH).to(DTYPES[dtype])
+    """Floating-point operations a second that the chosen device reaches at a matrix product."""
+    device = choose_device()
+    width, finish = _PROBE_WIDTH, _nothing
+    if device.type == "cuda":
+        width, finish = _CARD_PROBE_WIDTH, torch.cuda.synchronize
+    left = torch.randn(width, width).to(device, DTYPES[dtype])
     left @ left
+    finish()
     began, count = time.perf_counter(), 0
     while time.perf_counter() - began < _PROBE_SECONDS:
         left @ left
+        finish()
         count += 1
-    return 2.0 * _PROBE_WIDTH**3 * count / (time.perf_counter() - began)
+    return 2.0 * width**3 * count / (time.perf_counter() - began)
+
+
+def _nothing() -> None:
+    """A processor is done when it says so."""

@@ -18,7 +18,8 @@ _TILE_ROWS = 256
 _TILE_ELEMENTS = 2**24
 """Most logits held at once (64 MiB in float32), whatever the vocabulary."""
 
-_CARD_TILE_ROWS, _CARD_TILE_ELEMENTS = 2048, 2**26
+_CARD_TILE_ROWS = 2048
+CARD_TILE_ELEMENTS = 2**26
 """The same on a card, whose many cores want larger products."""
 
 
@@ -91,7 +92,7 @@ def rows_at_once(vocabulary: int, device: torch.device) -> int:
     """Targets whose logits are held together."""
     is_card = device.type != "cpu"
     most_rows = _CARD_TILE_ROWS if is_card else _TILE_ROWS
-    return max(1, min(most_rows, (_CARD_TILE_ELEMENTS if is_card else _TILE_ELEMENTS) // vocabulary))
+    return max(1, min(most_rows, (CARD_TILE_ELEMENTS if is_card else _TILE_ELEMENTS) // vocabulary))
 
 
 def is_packed(loaded: LoadedModel) -> bool:
@@ -148,6 +149,7 @@ class _OutputLoss(torch.autograd.Function):
         # Tiles of a large vocabulary are fresh pages of memory each time, unless they are used again.
         shape = (min(tile, len(hidden_NE)), weight_VE.shape[0])
         raw_tile, float_tile = (hidden_NE.new_empty(shape, dtype=dtype) for dtype in (None, torch.float32))
+        slope = hidden_NE.new_empty(0)
         for begin in range(0, len(hidden_NE), tile):
             rows = slice(begin, begin + tile)
             targets = targets_N[rows, None]
@@ -160,7 +162,7 @@ class _OutputLoss(torch.autograd.Function):
             logits.mul_(scale) if scale != 1.0 else None
             if softcap is not None:
                 logits.div_(softcap).tanh_().mul_(softcap)
-                slope = 1 - (logits / softcap).square() if with_gradient else None
+                slope = 1 - (logits / softcap).square() if with_gradient else slope
             logits.div_(temperature) if temperature != 1.0 else None
             largest, wanted = logits.amax(1, keepdim=True), logits.gather(1, targets)
             shares = torch.softmax(logits, 1, out=logits)
