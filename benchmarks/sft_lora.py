@@ -1,8 +1,9 @@
-"""Supervised LoRA fine-tuning on a CPU: tailor, TRL, Unsloth's CPU backend and LLaMA-Factory, the same tokens.
+"""Supervised LoRA fine-tuning on a CPU: tailor, TRL, Unsloth's CPU backend, LLaMA-Factory; same tokens.
 
 A random Llama of SmolLM2-135M's shape, LoRA r=16 on all linear layers, batches of 8, loss on answers only.
 Two sets: `cls` (one long shared system prompt, answers of three tokens) and `chat` (nothing in common,
-answers longer than prompts). The opponents' settings are named in `engines/*.py`; how it is measured, in `harness.py`.
+answers longer than prompts). The opponents' settings are named in `engines/*.py`;
+how it is measured, in `harness.py`.
 
     python benchmarks/sft_lora.py [--smoke] [--sets cls,chat] [--rounds 2] [--steps 2] [--opponents trl]
 """

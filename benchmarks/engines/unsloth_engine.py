@@ -13,7 +13,8 @@ import tempfile
 
 if "compiled" in sys.argv[2]:
     os.environ["UNSLOTH_CPU_COMPILE"] = "1"
-from unsloth import FastLanguageModel  # isort: split  (before transformers, as it asks)
+# Before transformers, as it asks.
+from unsloth import FastLanguageModel  # isort: skip
 import torch
 from common import LEARNING_RATE, LORA_TARGETS, Prepared, Row, labelled, main, start_from, trainer_step
 from datasets import Dataset

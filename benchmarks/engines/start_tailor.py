@@ -1,0 +1,44 @@
+"""A job of tailor from its file to its first step, through the API; prints seconds and loss.
+
+    python start_tailor.py HOME FILE BATCH_SIZE WAIT
+
+WAIT are seconds between the server's start and the job: 0 for a server that is started for it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from tailor.client import Endpoint
+from tailor.protocol import JobRequest
+from tailor.server import EmbeddedServer
+
+home, file, batch_size, wait = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+with EmbeddedServer(home=home) as server:
+    endpoint = Endpoint(server.base_url, server.api_key)
+    base = next(model for model in endpoint.models() if (model.tailor or {}).get("default"))
+    time.sleep(wait)
+    begun = time.perf_counter()
+    job = endpoint.start(
+        JobRequest.model_validate(
+            {
+                "model": base.id,
+                "training_file": endpoint.upload(file).id,
+                "method": {
+                    "type": "supervised",
+                    "supervised": {"hyperparameters": {"batch_size": batch_size, "n_epochs": 1}},
+                },
+                "tailor": {"hold_out": 0, "warmup_share": 0},
+            }
+        )
+    )
+    steps = []
+    while not steps and time.perf_counter() - begun < 120:
+        time.sleep(0.02)
+        steps = [event for event in endpoint.events(job.id) if event.type == "metrics"]
+    seconds = time.perf_counter() - begun
+    print(json.dumps({"seconds": seconds, "loss": (steps[0].data or {})["train_loss"]}), flush=True)
+    endpoint.cancel(job.id)
