@@ -15,12 +15,22 @@ import torch
 
 from tailor.data import Lesson
 from tailor.errors import InvalidRequest
-from tailor.models import LoadedModel, Template, embedded_directory, load_base, load_template
-from tailor.models.creation import train_tokenizer
-from tailor.training import Aligner, Learner, TokenizedLesson, tokenize_lessons
+from tailor.inference import EngineLimits, GenerationRequest, ModelKey, SamplingParameters, Writer
+from tailor.models import LoadedModel, Template, embedded_directory, load_base, load_template, twin_of
+from tailor.models.creation import BaseShape, create_base, train_tokenizer
+from tailor.training import (
+    Aligner,
+    Learner,
+    StepMetrics,
+    TokenizedLesson,
+    make_deterministic,
+    tokenize,
+    tokenize_lessons,
+    train,
+)
 from tailor.training.alignment import common_stretches
 from tailor.training.foreign_teacher import ForeignTeacherObjective
-from tailor.training.lexicon import Lexicon, Vocabulary, common_vocabulary
+from tailor.training.lexicon import Lexicon, Vocabulary, common_vocabulary, vocabulary_of
 from tailor.training.span_divergence import Side, divergence_with_slopes, span_divergence
 from tests.models.tiny import tiny_directory
 from tests.training.test_distillation import imitation
@@ -190,19 +200,6 @@ def test_vocabularies_that_cannot_be_compared_are_refused(template: Template, ot
 # What is computed
 
 
-def vocabulary(common: Sequence[int], size: int) -> Vocabulary:
-    others = [each for each in range(size) if each not in common]
-    columns, places = torch.full((size,), len(common)), torch.full((size,), len(others))
-    columns[list(common)] = torch.arange(len(common))
-    places[others] = torch.arange(len(others))
-    return Vocabulary(
-        common_C=torch.tensor(common),
-        columns_V=columns,
-        others_A=torch.tensor(others, dtype=torch.long),
-        places_V=places,
-    )
-
-
 def side(known: Vocabulary, first: int, rest: float, whole: int) -> Side:
     return Side(
         vocabulary=known,
@@ -214,6 +211,7 @@ def side(known: Vocabulary, first: int, rest: float, whole: int) -> Side:
 
 # Student: a, b, ab, c. Teacher: a, b, d, e. The text is "ab": one token of the student, two of the teacher.
 STUDENT, TEACHER = (0.2, 0.1, 0.6, 0.1), (0.5, 0.2, 0.2, 0.1)
+OURS, THEIRS = vocabulary_of({0: 0, 1: 1}, {2: 0}, 4), vocabulary_of({0: 0, 1: 1}, {}, 4)
 
 
 def by_hand(ours: Sequence[float], theirs: Sequence[float], beta: float) -> float:
@@ -231,14 +229,13 @@ def by_hand(ours: Sequence[float], theirs: Sequence[float], beta: float) -> floa
 
 @pytest.mark.parametrize("beta", [0.0, 0.3, 1.0])
 def test_a_stretch_of_two_tokens_is_what_one_computes_by_hand(beta: float) -> None:
-    known = vocabulary([0, 1], 4)
-    student, teacher = side(known, 2, 0.0, 2), side(known, 0, math.log(0.5), -1)
+    student, teacher = side(OURS, 2, 0.0, 2), side(THEIRS, 0, math.log(0.5), -1)
     found, agree = span_divergence(
         student, teacher, torch.tensor([STUDENT]).log(), torch.tensor([TEACHER]).log(), beta=beta
     )
-    # One to one: "ab" (0.6; 0.5 x 0.5) and "b". By size: c and a; "a" and then not b, d, e.
+    # One to one: "ab" (0.6; 0.5 x 0.5) and "b". "a" and then not "b". By size: c; d, e.
     expected = by_hand((0.6, 0.1), (0.25, 0.2), beta)
-    expected += abs(0.2 - 0.25) + abs(0.1 - 0.2) + abs(0.0 - 0.1)
+    expected += abs(0.2 - (0.5 - 0.25)) + abs(0.1 - 0.2) + abs(0.0 - 0.1)
     assert float(found) == pytest.approx(expected, rel=1e-6)
     assert bool(agree), "both find 'ab' likeliest: the teacher's 0.25 for it is not below anything"
 
@@ -249,21 +246,32 @@ def test_a_stretch_of_two_tokens_is_what_one_computes_by_hand(beta: float) -> No
 
 
 def test_a_stretch_said_in_pieces_where_one_token_would_do_counts_as_that_token() -> None:
-    known = vocabulary([0, 1], 4)
     # The student has written a, b: 0.2 x 0.25, and 0.6 for "ab" at once.
-    student, teacher = side(known, 0, math.log(0.25), 2), side(known, 0, math.log(0.5), -1)
+    student, teacher = side(OURS, 0, math.log(0.25), 2), side(THEIRS, 0, math.log(0.5), -1)
     found, _ = span_divergence(
         student, teacher, torch.tensor([STUDENT]).log(), torch.tensor([TEACHER]).log(), beta=0.0
     )
     expected = by_hand((0.6 + 0.05, 0.1), (0.25, 0.2), 0.0)
-    expected += abs(0.15 - 0.25) + abs(0.1 - 0.2) + abs(0.0 - 0.1)
+    expected += abs((0.2 - 0.05) - (0.5 - 0.25)) + abs(0.1 - 0.2) + abs(0.0 - 0.1)
     assert float(found) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_longer_token_of_one_side_counts_as_what_the_other_begins_it_with() -> None:
+    # The text is "b", one token of both; "ab" is then another way to begin with "a".
+    student, teacher = side(OURS, 1, 0.0, 1), side(THEIRS, 1, 0.0, 1)
+    found, agree = span_divergence(
+        student, teacher, torch.tensor([STUDENT]).log(), torch.tensor([TEACHER]).log(), beta=0.0
+    )
+    expected = by_hand((0.1, 0.2 + 0.6), (0.2, 0.5), 0.0) + abs(0.1 - 0.2) + abs(0.0 - 0.1)
+    assert float(found) == pytest.approx(expected, rel=1e-6)
+    assert bool(agree), "both would rather begin with 'a'"
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.4, 1.0])
 def test_slopes_are_those_of_finite_differences(beta: float) -> None:
     torch.manual_seed(3)
-    ours, theirs = vocabulary([0, 2, 5, 6], 9), vocabulary([3, 1, 4, 7], 11)
+    ours = vocabulary_of({0: 0, 2: 1, 5: 2, 6: 3}, {8: 1, 3: 0}, 9)
+    theirs = vocabulary_of({3: 0, 1: 1, 4: 2, 7: 3}, {9: 3, 10: 3}, 11)
     student = Side(
         vocabulary=ours,
         first_K=torch.tensor([0, 1, 2, 8, 5]),
@@ -305,7 +313,15 @@ def test_tokens_are_matched_by_what_they_say(template: Template, other: Template
     assert len(ours.common_C) == len(theirs.common_C) == 279
     for mine, yours in zip(ours.common_C.tolist(), theirs.common_C.tolist(), strict=True):
         assert template.tokenizer.convert_ids_to_tokens(mine) == other.tokenizer.convert_ids_to_tokens(yours)
-    assert len(ours.others_A) == 8200 - 279 and len(theirs.others_A) == 300 - 279
+    assert (len(ours.columns_V), len(theirs.columns_V)) == (8200, 300)
+    begun = {
+        template.tokenizer.convert_ids_to_tokens(each): other.tokenizer.convert_ids_to_tokens(
+            int(theirs.common_C[ours.columns_V[each]])
+        )
+        for each in ours.longer_A.tolist()
+    }
+    assert (begun["\u0120there"], begun["\u0120because"]) == ("\u0120the", "\u0120")
+    assert set(ours.others_B.tolist()) == set(range(8192, 8200)), "rows without a token"
 
 
 @pytest.fixture(scope="module")
@@ -383,3 +399,104 @@ def test_micro_batches_and_shared_beginnings_change_nothing(
     assert parts.loss == pytest.approx(whole.loss, rel=1e-5)
     for one, two in zip(gradients, learner.gradients, strict=True):
         assert (one - two).norm() <= 1e-4 * one.norm() + 1e-8
+
+
+# What is learned
+
+COLOURS = {
+    "sky": "deep blue",
+    "grass": "light green",
+    "snow": "pure white",
+    "coal": "jet black",
+    "blood": "dark red",
+    "sun": "bright yellow",
+}
+FORMS = ("What colour is {}?", "Name the colour of {}.")
+QUESTIONS = [(form.format(thing), colour) for form in FORMS for thing, colour in COLOURS.items()]
+
+
+def asked(question: str, answer: str, line: int) -> Lesson:
+    return Lesson(
+        line=line,
+        messages=({"role": "user", "content": question},),
+        answer={"role": "assistant", "content": answer},
+        item={"line": line},
+    )
+
+
+def num_right(loaded: LoadedModel) -> int:
+    """Of the questions, answered greedily."""
+    writer = Writer(twin_of(loaded), context_length=128, limits=EngineLimits())
+    prompts = [
+        loaded.template.render([{"role": "user", "content": question}], add_generation_prompt=True).ids
+        for question, _ in QUESTIONS
+    ]
+    requests = [
+        GenerationRequest(
+            model=ModelKey(base=loaded.digest),
+            prompt_ids=tuple(ids),
+            parameters=SamplingParameters(max_tokens=12, temperature=0.0),
+        )
+        for ids in prompts
+    ]
+    answers = writer.write(requests, lambda: None)
+    return sum(group[0].text == answer for group, (_, answer) in zip(answers, QUESTIONS, strict=True))
+
+
+def colour_teacher(directory: Path) -> LoadedModel:
+    """A model from scratch, with a tokenizer of its own, that knows the colours and nothing else."""
+    texts = [f"user {question} assistant {answer}" for question, answer in QUESTIONS]
+    train_tokenizer(texts * 3, directory, vocab_size=345)
+    shape = BaseShape(
+        num_layers=2,
+        hidden_size=64,
+        mlp_size=128,
+        num_heads=4,
+        num_key_heads=2,
+        context_length=128,
+        vocab_size=345,
+    )
+    create_base(directory, shape, seed=1)
+    taught = [
+        asked(question, answer, line).as_example()
+        for line, (question, answer) in enumerate(QUESTIONS, start=1)
+    ]
+    examples = tokenize(taught, load_template(directory), max_tokens=128).examples
+    wanted = recipe(adapter="full", num_epochs=60, batch_size=6, num_steps=120, learning_rate=3e-3)
+    learner = Learner.open(directory, wanted)
+    list(train(learner, examples))
+    learner.loaded.model.requires_grad_(False)
+    return learner.loaded
+
+
+def test_a_student_learns_what_only_the_teacher_knows(tmp_path: Path, template: Template) -> None:
+    make_deterministic(1)
+    teacher = colour_teacher(tmp_path / "teacher")
+    assert num_right(teacher) == 12
+    # Every question stands beside every answer, so the texts themselves teach nothing.
+    lessons = [
+        asked(question, answer, line)
+        for line, ((question, _), answer) in enumerate(
+            itertools.product(QUESTIONS, COLOURS.values()), start=1
+        )
+    ]
+    aligner = Aligner(template, teacher.template, teacher_context=128)
+    wanted = recipe(
+        method="distillation",
+        rank=16,
+        alpha=32,
+        num_epochs=12,
+        batch_size=12,
+        num_steps=72,
+        learning_rate=2e-3,
+        imitation=imitation(beta=0.0),
+    )
+    learner = Learner.open(embedded_directory(), wanted, teacher=teacher)
+    before = num_right(learner.loaded)
+    items = tokenize_lessons(lessons, template, max_tokens=128, aligner=aligner).examples
+    steps = [update for update in train(learner, items) if isinstance(update, StepMetrics)]
+    after = num_right(learner.loaded)
+    assert steps[-1].train_loss < 0.2 * steps[0].train_loss
+    # Found: 10 of 12; the texts alone would give 2.
+    assert before == 0
+    assert after >= 8

@@ -140,12 +140,7 @@ class _Rows:
             rest_K.index_add_(0, self._spans_N[~self._is_first_N].to(rest_K.device), -losses_N)
         device = rest_K.device
         return Side(
-            vocabulary=Vocabulary(
-                common_C=vocabulary.common_C.to(device),
-                columns_V=vocabulary.columns_V.to(device),
-                others_A=vocabulary.others_A.to(device),
-                places_V=vocabulary.places_V.to(device),
-            ),
+            vocabulary=vocabulary.to(device),
             first_K=self.batch.targets_N[self._is_first_N].to(device),
             rest_K=rest_K,
             whole_K=torch.cat(list(wholes)).to(device),

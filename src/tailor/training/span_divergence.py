@@ -4,14 +4,17 @@ Two tokenizers divide the same text into the smallest stretches that begin and e
 (`alignment`). Where a stretch begins, each side says how likely it finds
 
     the stretch            p(first token) p(second | first) ..., and its one token for all of it, if any
-    another token          p(token)
+    another beginning      p(token) of a token that both have, and p of those tokens of one side alone that
+                           the other would begin with that one
     to leave the stretch   p(first token) - p(stretch), if the stretch has several tokens
+    something else         p(token) of a token of one side alone that begins with nothing common
 
-The stretch, and tokens that both vocabularies have, are compared one to one, by the divergences of
-`divergence`. As they are but a part of all that can be said, KL(t || s) is taken as the sum of
-t log(t / s) - t + s, which is never below 0, and the same where nothing is left out. The rest, with what
-leaves the stretch, is compared by size alone: the sum of differences between both sides' sorted
-probabilities (Boizard et al. 2024, arXiv:2402.12030; matched and sorted parts together: TRL's GOLD).
+The stretch and other beginnings are compared one to one, by the divergences of `divergence`. As they are but
+a part of all that can be said, KL(t || s) is taken as the sum of t log(t / s) - t + s, which is never below
+0, and the same where nothing is left out. What leaves the stretch is compared with what the other side says
+of the same beginning, by the difference: its logarithm would have no bounded slope. The rest is compared by
+size alone: the sum of the differences between both sides' sorted probabilities (Boizard et al. 2024,
+arXiv:2402.12030; matched and sorted parts together: TRL's GOLD).
 
 The probabilities of a stretch's further tokens are measured beforehand, and so are gradients by them:
 only the rows where stretches begin go through both output layers together.
@@ -70,52 +73,79 @@ class Side:
         alone_K = torch.where(is_other, whole_K, -torch.inf)
         return torch.logaddexp(first_K + self.rest_K, alone_K)
 
-    def others_KR(self, log_KV: Tensor, columns_KD: Tensor, is_new_KD: Tensor) -> Tensor:
-        """Probabilities of all that is not compared one to one, in no order.
+    @property
+    def columns_K2(self) -> Tensor:
+        """The beginnings that they belong to."""
+        return self.vocabulary.columns_V[self.named_K2]
 
-        That are tokens that the other side has not, tokens of common columns that are left out, and leaving
-        the stretch.
-        """
+    def log_beginnings_KC(self, log_KV: Tensor) -> Tensor:
+        """Log-probability of each token that both have, or of longer ones that begin with it."""
         known = self.vocabulary
-        first_K = log_KV.gather(1, self.first_K[:, None]).exp()[:, 0]
-        leaving_K = first_K * -torch.expm1(self.rest_K)
-        apart_KA = log_KV.index_select(1, known.others_A).exp()
-        is_apart = torch.ones(len(apart_KA), apart_KA.shape[1] + 1)
-        is_apart = is_apart.to(apart_KA).scatter(1, known.places_V[self.named_K2], 0.0)
-        ids_KD = pad(known.common_C, (0, 1))[columns_KD]
-        is_named_KD = (ids_KD[:, :, None] == self.named_K2[:, None]).any(2)
-        left_KD = torch.where(is_new_KD & ~is_named_KD, log_KV.gather(1, ids_KD).exp(), 0.0)
-        return torch.cat([apart_KA * is_apart[:, :-1], left_KD, leaving_K[:, None]], 1)
+        log_KC = log_KV.index_select(1, known.common_C)
+        if not len(known.longer_A):
+            return log_KC
+        columns_A = known.columns_V[known.longer_A]
+        longer_KC = torch.zeros_like(log_KC).index_add(
+            1, columns_A, log_KV.index_select(1, known.longer_A).exp()
+        )
+        has_more = longer_KC > 0
+        log_longer_KC = torch.where(has_more, longer_KC, 1.0).log()
+        return torch.logaddexp(log_KC, torch.where(has_more, log_longer_KC, -torch.inf))
+
+    def left_KD(self, log_KV: Tensor, log_KC: Tensor, columns_KD: Tensor) -> Tensor:
+        """Probabilities of some beginnings without the stretch, but with what leaves it."""
+        probabilities = pad(log_KC, (0, 1), value=-torch.inf).gather(1, columns_KD).exp()
+        for taken_K, column_K in zip(self._taken(log_KV), self.columns_K2.unbind(1), strict=True):
+            probabilities = probabilities - torch.where(
+                columns_KD == column_K[:, None], taken_K[:, None], 0.0
+            )
+        return probabilities
+
+    def others_KR(self, log_KV: Tensor) -> Tensor:
+        """Probabilities of all that begins with nothing common, in no order."""
+        known = self.vocabulary
+        apart_KB = log_KV.index_select(1, known.others_B).exp()
+        is_apart = torch.ones(len(apart_KB), apart_KB.shape[1] + 1)
+        is_apart = is_apart.to(apart_KB).scatter(1, known.places_V[self.named_K2], 0.0)
+        is_alone_K = self.columns_K2[:, 0] == len(known.common_C)
+        leaving_K = torch.where(is_alone_K, self._first_K(log_KV) * -torch.expm1(self.rest_K), 0.0)
+        return torch.cat([apart_KB * is_apart[:, :-1], leaving_K[:, None]], 1)
+
+    def _first_K(self, log_KV: Tensor) -> Tensor:
+        return log_KV.gather(1, self.first_K[:, None])[:, 0].exp()
+
+    def _taken(self, log_KV: Tensor) -> tuple[Tensor, Tensor]:
+        """What of the first token, and of another one for the whole, counts as the stretch."""
+        whole_K = log_KV.gather(1, self.named_K2)[:, 1].exp()
+        first_K = self._first_K(log_KV) * self.rest_K.exp()
+        return first_K, torch.where(self.named_K2[:, 0] == self.named_K2[:, 1], 0.0, whole_K)
 
 
 def span_divergence(
     student: Side, teacher: Side, log_s_KV: Tensor, log_t_KU: Tensor, *, beta: float
 ) -> tuple[Tensor, Tensor]:
     """Of each stretch, and whether both find the same likeliest; from both log-distributions."""
-    columns_K4 = torch.cat(
-        [
-            student.vocabulary.columns_V[student.named_K2],
-            teacher.vocabulary.columns_V[teacher.named_K2],
-        ],
-        1,
-    )
+    columns_K4 = torch.cat([student.columns_K2, teacher.columns_K2], 1)
     num_common = len(student.vocabulary.common_C)
-    is_gone = torch.zeros(len(columns_K4), num_common + 1, dtype=torch.bool, device=log_s_KV.device)
-    is_gone = is_gone.scatter(1, columns_K4, True)[:, :num_common]
+    is_left = torch.zeros(len(columns_K4), num_common + 1, dtype=torch.bool, device=log_s_KV.device)
+    is_left = is_left.scatter(1, columns_K4, True)[:, :num_common]
+    is_new_K4 = _is_first(columns_K4) & (columns_K4 < num_common)
 
-    def matched(side: Side, log_KV: Tensor) -> Tensor:
-        common = log_KV.index_select(1, side.vocabulary.common_C).masked_fill(is_gone, _NOTHING)
-        return torch.cat([common, side.log_stretch_K(log_KV)[:, None]], 1)
+    def parts(side: Side, log_KV: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        log_KC = side.log_beginnings_KC(log_KV)
+        matched = torch.cat([log_KC.masked_fill(is_left, _NOTHING), side.log_stretch_K(log_KV)[:, None]], 1)
+        left = torch.where(is_new_K4, side.left_KD(log_KV, log_KC, columns_K4), 0.0)
+        return matched, left, side.others_KR(log_KV)
 
-    log_s_KC, log_t_KC = matched(student, log_s_KV), matched(teacher, log_t_KU)
-    is_new = _is_first(columns_K4) & (columns_K4 < num_common)
-    rest_s_KR = student.others_KR(log_s_KV, columns_K4, is_new)
-    rest_t_KR = teacher.others_KR(log_t_KU, columns_K4, is_new)
-    found_K = _matched_divergence(log_s_KC, log_t_KC, beta) + _sorted_difference(rest_s_KR, rest_t_KR)
-    top_s, place_s = log_s_KC.max(1)
-    top_t, place_t = log_t_KC.max(1)
-    is_common = (top_s.exp() >= rest_s_KR.amax(1)) & (top_t.exp() >= rest_t_KR.amax(1))
-    return found_K, (place_s == place_t) & is_common
+    log_s_KC, left_s_K4, rest_s_KR = parts(student, log_s_KV)
+    log_t_KC, left_t_K4, rest_t_KR = parts(teacher, log_t_KU)
+    found_K = _matched_divergence(log_s_KC, log_t_KC, beta)
+    found_K = found_K + (left_s_K4 - left_t_K4).abs().sum(1) + _sorted_difference(rest_s_KR, rest_t_KR)
+    (top_s, place_s), (top_t, place_t) = log_s_KC.max(1), log_t_KC.max(1)
+    most_s, most_t = (
+        torch.cat([left, rest], 1).amax(1) for left, rest in ((left_s_K4, rest_s_KR), (left_t_K4, rest_t_KR))
+    )
+    return found_K, (place_s == place_t) & (top_s.exp() >= most_s) & (top_t.exp() >= most_t)
 
 
 def divergence_with_slopes(
