@@ -16,6 +16,7 @@ from tailor.models import adapters, catalogue
 from tailor.models.attention import ATTENTION_NAME
 from tailor.models.catalogue import BaseFacts
 from tailor.models.devices import choose_device
+from tailor.models.norms import lean_norms
 from tailor.models.quantized import Quantization, load_quantized
 from tailor.models.template import Template
 
@@ -123,6 +124,7 @@ def load_base(
             if (directory / "generation_config.json").is_file():
                 model.generation_config = GenerationConfig.from_pretrained(directory, **safe)
     template = load_template(directory)
+    lean_norms(model)
     return LoadedModel(
         model=model.eval(),
         tokenizer=template.tokenizer,

@@ -177,9 +177,8 @@ def _activations(base: BaseFacts, recipe: Recipe, load: Load, element: int) -> i
     of_adapter = 7 * recipe.rank if recipe.adapter in ("lora", "dora") else 0
     of_all = 2 * base.hidden_size if recipe.adapter == "full" else 0
     per_token = element * (
-        4 * base.intermediate_size + 3 * base.hidden_size + heads + 2 * kv_heads + of_adapter + of_all
+        4 * base.intermediate_size + 5 * base.hidden_size + heads + 2 * kv_heads + of_adapter + of_all
     )
-    per_token += 8 * base.hidden_size  # norms compute in float32
     scores = element * base.num_heads * load.score_pairs
     layer = per_token * load.tokens + scores
     longest = element * base.num_heads * load.longest_pairs
