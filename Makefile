@@ -29,9 +29,11 @@ test-slow: .venv/.dev $(SUITE)
 faults: .venv/.dev
 	$(BIN)/python -m tests.faults.run --kills 30
 
+# Against pinned opponents, which the rows install by themselves; an hour and a half on two quiet cores.
+# Exactness alone, in minutes: make bench BENCH=--smoke
 bench: .venv/.dev
-	$(BIN)/python benchmarks/sft_lora.py
-	$(BIN)/python benchmarks/serving.py
+	set -e; for row in sft_lora sft_full dpo_lora grpo_lora utilisation start serving serving_llama_cpp; do \
+		$(BIN)/python -W ignore benchmarks/$$row.py $(BENCH); done
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .
