@@ -151,6 +151,19 @@ def test_families_with_windows_and_caps(tmp_path: Path, elsewhere: Where, family
     assert_alike(steps_of(directory, wanted, items, is_plain=True), here, 1e-3)
 
 
+def test_a_kernel_that_does_not_compile_leaves_the_plain_path(
+    base: Path, elsewhere: Where, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> Any:
+        raise RuntimeError("no compiler here")
+
+    wanted, items = recipe(rank=4), examples_sharing(2, seed=1)
+    here = steps_of(base, wanted, items)
+    elsewhere()
+    monkeypatch.setattr("tailor.models.flex.kernel", broken)
+    assert_alike(steps_of(base, wanted, items), here, 1e-3)
+
+
 OBJECTIVES: dict[str, tuple[dict[str, Any], Callable[[], Sequence[Any]]]] = {
     "dpo": ({"method": "dpo"}, lambda: pairs_of(5)),
     "simpo": ({"method": "dpo", "preference_loss": "simpo"}, lambda: pairs_of(5)),

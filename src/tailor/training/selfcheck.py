@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -9,6 +10,8 @@ import torch
 from tailor.models import ATTENTION_NAME, LoadedModel
 from tailor.training.batches import TokenizedExample, pack
 from tailor.training.output import supervised_losses
+
+_log = logging.getLogger(__name__)
 
 PLAIN_ATTENTION = "eager"
 
@@ -29,8 +32,19 @@ def packing_difference(loaded: LoadedModel, examples: Sequence[TokenizedExample]
 
 
 def packing_is_exact(loaded: LoadedModel, examples: Sequence[TokenizedExample]) -> bool:
-    """Whether packing changes nothing beyond rounding; not a number counts as no."""
-    return packing_difference(loaded, examples) <= _TOLERANCES[loaded.dtype]
+    """Whether packing changes nothing beyond rounding; not a number counts as no.
+
+    So does a kernel of a card that cannot be compiled there: the plain path needs none.
+    """
+    try:
+        return packing_difference(loaded, examples) <= _TOLERANCES[loaded.dtype]
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:
+        if loaded.model.device.type == "cpu":
+            raise
+        _log.exception("attention for packed examples does not run on %s", loaded.model.device)
+        return False
 
 
 def switch_to_plain(loaded: LoadedModel) -> None:
