@@ -11,7 +11,7 @@ from __future__ import annotations
 from harness import Row, run_rows
 
 ROW = Row(
-    name="grpo_lora", task="grpo", set="groups", goal=3.0, batch_size=16, exact_batch=4, num_steps=2,
+    name="grpo_lora", task="grpo", set="groups", goal=3.0, batch_size=16, exact_batch=8, num_steps=2,
     opponents={"trl": ("autocast", "bf16")},
 )  # fmt: skip
 
