@@ -7,7 +7,8 @@ Default settings, the embedded base, one seed:
 - `scan`: supervised, 2,000 commands to actions; an answer is right if it is the reference.
 - `geography`: supervised, half of the questions with their SQL; then reinforcement on the other half without,
   rewarded for the rows that the query returns. Right is what returns the reference's rows.
-- `arithmetic`: supervised, 300 sums in words; then reinforcement on 1,280 others, rewarded for the number.
+- `arithmetic`: supervised, 1,000 sums in words; then reinforcement, three passes over 1,280 others, rewarded
+  for the number.
 - `opinions`: DPO on 3,600 pairs of `model_written_evals`; right if the preferred answer is the likelier one.
 - `harmless`: DPO on the pairs of `hh_harmless` (offensive content); the same.
 
@@ -158,8 +159,8 @@ def grade(sample, item):
 
 
 def arithmetic(_: Path) -> Experiment:
-    problems = list(sums(count=300 + 1_280 + 400))
-    shown, hidden, test = problems[:300], problems[300:1_580], problems[1_580:]
+    problems = list(sums(count=1_000 + 1_280 + 400))
+    shown, hidden, test = problems[:1_000], problems[1_000:2_280], problems[2_280:]
     right = {
         "type": "string_check",
         "name": "right",
@@ -167,7 +168,7 @@ def arithmetic(_: Path) -> Experiment:
         "input": "{{ sample.output_text }}",
         "reference": "{{ item.answer }}",
     }
-    method, options = reinforcement(right, max_tokens=8)
+    method, options = reinforcement(right, max_tokens=8, epochs=3)
     stages = [
         Stage(name="supervised", rows=shown, method=SUPERVISED, tailor={}),
         Stage(name="reinforcement", rows=prompts(hidden), method=method, tailor=options),
