@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+import time
 from typing import Any
 
 from datasets import load_dataset
@@ -21,7 +22,8 @@ from trl import SFTConfig, SFTTrainer
 class AfterOne(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
         if "loss" in logs:
-            print(json.dumps({"loss": float(logs["loss"])}), flush=True)
+            found = {"loss": float(logs["loss"]), "processor_seconds": time.process_time()}
+            print(json.dumps(found), flush=True)
             control.should_training_stop = True
 
 
