@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -203,3 +204,28 @@ def test_jobs_take_turns_and_bad_files_do_not_wait_for_them(store: Store) -> Non
 
     assert running == 1
     assert {store.jobs.get(TENANT, job.id).status for job in (first, second)} == {"succeeded"}
+
+
+def test_a_spare_worker_takes_the_job_and_another_takes_its_place(store: Store) -> None:
+    with Supervisor(store, replace(quick_workers(), num_spare=1)) as supervisor:
+        spare = spare_of(supervisor)
+        job = add_job(store)
+        supervisor.wake()
+        running = wait(store, job, at_step(5))
+        job = wait(store, job, is_over)
+        next_spare = spare_of(supervisor, other_than=spare)
+
+    assert running.owner == spare
+    assert job.status == "succeeded"
+    assert next_spare != spare
+
+
+def spare_of(supervisor: Supervisor, other_than: str = "") -> str:
+    """The name of the worker that waits for a job to train."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        names = [worker.id for worker in supervisor._workers if worker.phase == "train"]
+        if names and names[-1] != other_than:
+            return names[-1]
+        time.sleep(0.05)
+    raise AssertionError("no worker waits")

@@ -43,6 +43,16 @@ def serve(
             help="Where models train and answer: auto, cpu, cuda or cuda:N. (default: $TAILOR_DEVICE)",
         ),
     ] = None,
+    spare_workers: Annotated[
+        int,
+        typer.Option(
+            "--spare-workers",
+            metavar="N",
+            min=0,
+            max=8,
+            help="Workers kept ready for a job, about 450 MB each; 0 saves that, and jobs start later.",
+        ),
+    ] = 1,
 ) -> None:
     """Serve the API on this machine.
 
@@ -55,7 +65,13 @@ def serve(
     view = View.open()
     place = home_of(home).absolute()
     _use_device(device)
-    config = ServerConfig(home=place, host=host, port=port, allowed_hosts=tuple(allow_host or ()))
+    config = ServerConfig(
+        home=place,
+        host=host,
+        port=port,
+        allowed_hosts=tuple(allow_host or ()),
+        spare_workers=spare_workers,
+    )
     if embeddings is not None:
         config = replace(config, embedding_model=embeddings)
     serve(config, announce=lambda base_url: _announce(view, place, base_url))

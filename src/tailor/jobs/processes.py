@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -54,7 +55,8 @@ def start_worker(
     command = [sys.executable, "-m", "tailor.jobs.worker", "--home", str(home), "--phase", phase]
     command += ["--organization", settings.organization, "--threads", str(settings.num_threads)]
     command += ["--save-every-seconds", str(settings.save_every_seconds)]
-    command += ["--idle-seconds", str(settings.idle_seconds), "--max-training", str(settings.max_training)]
+    idle_seconds = math.inf if settings.num_spare else settings.idle_seconds
+    command += ["--idle-seconds", str(idle_seconds), "--max-training", str(settings.max_training)]
     log = home / "logs" / f"worker-{phase}.log"
     if log.exists() and log.stat().st_size > _MAX_LOG_BYTES:
         log.replace(log.with_suffix(".log.1"))

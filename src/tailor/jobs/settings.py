@@ -23,6 +23,9 @@ class WorkerSettings:
     idle_seconds: float = 60.0
     """A worker without a job waits this long for one."""
 
+    num_spare: int = 0
+    """Workers of each phase that wait for a job, loaded: about 450 MB, for a start some seconds sooner."""
+
     max_training: int = 1
     """Jobs that may train at the same time."""
 

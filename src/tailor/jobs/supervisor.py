@@ -159,12 +159,13 @@ class Supervisor:
         """Start the workers that are missing."""
         queue = self._store.queue
         num_unchecked = queue.waiting("validate")
-        if num_unchecked and not self._idle("validate", held) and not _num(held, "validate"):
+        num_spare = self._settings.num_spare
+        if (num_unchecked or num_spare) and not self._idle("validate", held) and not _num(held, "validate"):
             self._hire("validate")
         # Jobs that are being checked will want to train in a moment: the worker can get ready meanwhile.
         num_coming = num_unchecked + _num(held, "validate") + queue.waiting("train")
         num_free = self._settings.max_training - _num(held, "train")
-        for _ in range(min(num_coming, num_free) - len(self._idle("train", held))):
+        for _ in range(min(max(num_coming, num_spare), num_free) - len(self._idle("train", held))):
             self._hire("train")
 
     def _idle(self, phase: ClaimPhase, held: tuple[Job, ...]) -> list[WorkerProcess]:

@@ -33,6 +33,9 @@ class ServerConfig:
     training_threads: int | None = None
     """Threads of each training worker; None takes one for each core."""
 
+    spare_workers: int = 0
+    """Workers that wait for a job with everything loaded."""
+
     embedding_model: str | None = field(default_factory=lambda: os.environ.get("TAILOR_EMBEDDINGS") or None)
     """The model whose vectors `cosine` graders compare; None: such graders are refused."""
 

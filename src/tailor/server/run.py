@@ -220,6 +220,7 @@ class Instance:
         settings = WorkerSettings(
             organization=self.config.organization,
             num_threads=self.config.training_threads or physical_cores(),
+            num_spare=self.config.spare_workers,
         )
         supervisor = Supervisor(self.store, settings)
         supervisor.start()
