@@ -4,8 +4,9 @@
     python benchmarks/memory.py --case 0 3       # some of them
 
 Every case is a random model of a Llama's shape, written to disk, then opened and trained for two steps by
-another process: one example of `tokens` tokens, a quarter of them targets, one thread. Reported: that
-process's peak resident memory, the prediction, and their ratio. One JSON line a case goes to
+another process: one example of `tokens` tokens, a quarter of them targets, one thread. With `teacher` it
+learns from the logits of a second copy; with `stranger` it is an opinion whose stranger has so many tokens.
+Reported: that process's peak resident memory, the prediction, and their ratio. One JSON line a case goes to
 `benchmarks/results/memory.jsonl`.
 """
 
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,12 @@ CASES: tuple[dict[str, Any], ...] = (
      "tokens": 4096},
     {"shape": MINI, "layers": 6, "vocab": 8_192, "dtype": "float32", "adapter": "full", "tokens": 4096},
     {"shape": SMOL, "layers": 6, "vocab": 49_152, "dtype": "bfloat16", "adapter": "dora", "tokens": 2048},
+    {"shape": SMOL, "layers": 12, "vocab": 49_152, "dtype": "float32", "adapter": "lora", "tokens": 1024,
+     "teacher": True},
+    {"shape": SMOL, "layers": 12, "vocab": 49_152, "dtype": "bfloat16", "adapter": "lora", "tokens": 2048,
+     "teacher": True},
+    {"shape": SMOL, "layers": 12, "vocab": 49_152, "dtype": "bfloat16", "adapter": "lora", "tokens": 512,
+     "recompute": True, "stranger": 3072},
 )  # fmt: skip
 
 
@@ -89,9 +97,9 @@ def step(directory: Path, case: dict[str, Any]) -> None:
     """Two steps, and what they took."""
     import torch
 
-    from tailor.models import inspect
+    from tailor.models import inspect, load_base
     from tailor.training import Learner, Recipe, TokenizedExample
-    from tailor.training.planning import estimate_memory, load_of
+    from tailor.training.fitting import fit
 
     torch.set_num_threads(1)
     tokens = case["tokens"]
@@ -99,21 +107,29 @@ def step(directory: Path, case: dict[str, Any]) -> None:
         num_epochs=1, batch_size=1, num_steps=2, learning_rate=1e-4, max_context_tokens=tokens,
         checkpoint_every_steps=2, dtype=case["dtype"], adapter=case["adapter"], rank=case.get("rank", 16),
         recompute_activations=case.get("recompute", False), quantization=case.get("quantization"),
-        max_microbatch_tokens=tokens,
+        max_microbatch_tokens=max(tokens, case.get("stranger", 0)), **method_of(case),
     )  # fmt: skip
-    learner = Learner.open(directory, recipe)
+    teacher = load_base(directory, dtype=recipe.dtype) if recipe.imitation else None
+    learner = Learner.open(directory, recipe, teacher=teacher)
     opened = peak_bytes()
     generator = torch.Generator().manual_seed(1)
-    ids = torch.randint(3, case["vocab"], (tokens,), generator=generator)
-    weights = torch.zeros(tokens)
-    weights[-tokens // 4 :] = 1.0
-    example = TokenizedExample(line=1, fingerprint="1", ids=ids, weights=weights)
+
+    def example(tokens: int) -> TokenizedExample:
+        ids = torch.randint(3, case["vocab"], (tokens,), generator=generator)
+        weights = torch.zeros(tokens)
+        weights[-tokens // 4 :] = 1.0
+        return TokenizedExample(line=1, fingerprint="1", ids=ids, weights=weights)
+
+    item = item_of(case, example)
+    if recipe.method == "kto":
+        learner.measure_reference([item])
     for number in range(2):
         began = time.process_time()
-        result = learner.forward_backward([example], step=number)
+        result = learner.forward_backward([item], step=number)
         learner.step(recipe.learning_rate, gradient_norm=result.gradient_norm)
-    load = load_of([example], share=True)
-    predicted = estimate_memory(inspect(directory), recipe, load, num_workers=1)
+    facts = inspect(directory)
+    fitted = fit(facts, recipe, [item], room_bytes=None, num_workers=1, teacher=facts if teacher else None)
+    predicted = fitted.memory
     row = {name: value for name, value in case.items() if name != "shape"} | {
         "hidden": case["shape"]["hidden_size"],
         "opened_mib": round(opened / 2**20),
@@ -126,6 +142,30 @@ def step(directory: Path, case: dict[str, Any]) -> None:
     print(json.dumps(row), flush=True)
     with RESULTS.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(row) + "\n")
+
+
+def method_of(case: dict[str, Any]) -> dict[str, Any]:
+    """What a recipe of the case has beside numbers."""
+    from tailor.training import Imitation
+
+    if case.get("teacher"):
+        return {"method": "distillation", "imitation": Imitation(teacher="t")}
+    return {"method": "kto"} if case.get("stranger") else {}
+
+
+def item_of(case: dict[str, Any], example: Callable[[int], Any]) -> Any:
+    """What the steps are made of."""
+    from tailor.data import Lesson
+    from tailor.training import TokenizedLesson, TokenizedOpinion
+
+    made = example(case["tokens"])
+    known = {"line": made.line, "fingerprint": made.fingerprint, "example": made}
+    if case.get("teacher"):
+        lesson = Lesson(line=1, messages=({"role": "user", "content": "?"},), item={})
+        return TokenizedLesson(**known, prompt_ids=(1, 2), has_answer=True, source=lesson)
+    if case.get("stranger"):
+        return TokenizedOpinion(**known, stranger=example(case["stranger"]), is_desirable=True)
+    return made
 
 
 def matrix_speed(dtype: Any) -> float:

@@ -14,6 +14,9 @@ from typing import Any
 import openai
 import pytest
 
+from tailor.jobs.plans import plan
+from tailor.jobs.settings import WorkerSettings
+from tailor.models import inspect
 from tailor.models.creation import train_tokenizer
 from tailor.protocol import new_id
 from tailor.server import EmbeddedServer
@@ -184,6 +187,28 @@ def test_logits_of_a_teacher_with_other_tokens_are_compared_where_both_say_the_s
     assert {row.get("train_own_answers_share", 0.0) for row in steps} == {own_share}
     assert all(row["train_tokens_per_stretch"] >= 1.0 for row in steps)
     assert steps[-1]["full_valid_loss"] < steps[3]["full_valid_loss"]
+
+
+def test_a_plan_counts_the_teacher(store: Store) -> None:
+    def planned(**more: Any) -> Any:
+        job = add_job(store, rows(with_answers=True), **more)
+        spec = JobSpec(
+            requested_model=BASE,
+            base=BASE,
+            training_file=job.training_file,
+            seed=5,
+            method=job.method,
+            hyperparameters=job.hyperparameters,
+            options=job.options,
+        )
+        store.jobs.cancel(TENANT, job.id)
+        return plan(store, TENANT, spec, WorkerSettings(num_threads=1, idle_seconds=0.0))
+
+    answers, logits = planned(teacher=OTHER), planned(teacher=TEACHER)
+    teacher = inspect(Path(store.bases.get(TEACHER).directory))
+    assert logits.memory.base_bytes == answers.memory.base_bytes + 4 * teacher.num_parameters
+    assert answers.seconds is None and logits.seconds > 0
+    assert planned(teacher=TEACHER, distillation={"own_share": 0.5}).seconds is None
 
 
 def test_a_teacher_that_reads_nothing_that_the_student_says_is_refused(store: Store) -> None:

@@ -381,7 +381,7 @@ def test_the_gradient_of_a_step_is_that_of_finite_differences(
         with torch.no_grad():
             for parameter, gradient in zip(learner.parameters.values(), gradients, strict=True):
                 parameter -= distance * gradient
-        return total
+        return float(total)
 
     assert loss_at(0.0) == pytest.approx(result.loss, rel=1e-5)
     slope = (loss_at(2e-3) - loss_at(-2e-3)) / 4e-3

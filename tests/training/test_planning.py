@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tailor.data import Lesson
 from tailor.models import embedded_directory, inspect
-from tailor.training import Learner, Recipe, TokenizedExample
+from tailor.training import Imitation, Learner, Recipe, TokenizedExample, TokenizedLesson, TokenizedOpinion
 from tailor.training.batches import microbatches_of, pack, shards_of
+from tailor.training.beside import survey_beside
 from tailor.training.fitting import estimate_seconds, fit
 from tailor.training.planning import estimate_flops, estimate_memory, load_of, survey
 
@@ -105,3 +107,66 @@ def test_arithmetic_grows_with_what_is_trained_and_what_is_computed_again() -> N
     assert estimate_flops(BASE, replace(RECIPE, adapter="full"), load) > 1.1 * plain
     seconds = estimate_seconds(BASE, RECIPE, survey([example(1, 200)], RECIPE))
     assert seconds > 0
+
+
+def opinion(number: int, length: int, strange: int) -> TokenizedOpinion:
+    return TokenizedOpinion(
+        line=number,
+        fingerprint=str(number),
+        example=example(number, length),
+        stranger=example(100 + number, strange),
+        is_desirable=True,
+    )
+
+
+def test_the_strangers_of_opinions_are_counted() -> None:
+    opinions = [opinion(number, 100, 150) for number in range(8)]
+    recipe = replace(RECIPE, method="kto")
+    found = fit(BASE, recipe, opinions, room_bytes=None, num_workers=1)
+    assert found.workload.step.tokens == 8 * 100
+    assert found.beside is not None
+    assert (found.beside.teacher, found.beside.step.tokens, found.beside.step.targets) == (
+        None,
+        8 * 150,
+        8 * 4,
+    )
+    # A pass forward costs half of one with gradients through a frozen base, but for the adapter.
+    there = replace(found.beside, step=found.workload.step).flops(BASE)
+    assert 0.3 < there / estimate_flops(BASE, recipe, found.workload.step) < 0.5
+    assert survey_beside(opinions, replace(recipe, opinion_loss="apo_zero_unpaired"), None) is None
+    # Where activations are computed again, a step of short answers may take less than long strangers do.
+    long = [opinion(number, 100, 1000) for number in range(8)]
+    few = replace(recipe, recompute_activations=True, max_microbatch_tokens=100)
+    short = estimate_memory(BASE, few, load_of(long[:1], share=True), num_workers=1)
+    assert (
+        fit(BASE, few, long, room_bytes=None, num_workers=1).memory.activations_bytes
+        > short.activations_bytes
+    )
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_teacher_takes_its_weights_and_its_time(num_workers: int) -> None:
+    examples = [example(number, 200) for number in range(16)]
+    teacher = replace(BASE, num_parameters=40_000_000, num_linear=30_000_000, num_layers=12)
+    alone = fit(BASE, RECIPE, examples, room_bytes=None, num_workers=num_workers)
+    recipe = replace(RECIPE, method="distillation", imitation=Imitation(teacher="t"))
+    items = [each_lesson(each) for each in examples]
+    found = fit(BASE, recipe, items, room_bytes=None, num_workers=num_workers, teacher=teacher)
+    assert found.memory.base_bytes == alone.memory.base_bytes + 4 * 40_000_000
+    assert found.beside is not None and found.beside.step == found.workload.step
+    assert found.beside.flops(BASE) > 2.0 * 30_000_000 * found.workload.step.tokens
+    bfloat16 = replace(recipe, dtype="bfloat16")
+    halved = fit(BASE, bfloat16, items, room_bytes=None, num_workers=num_workers, teacher=teacher)
+    assert halved.memory.base_bytes == (alone.memory.base_bytes + 4 * 40_000_000) // 2
+
+
+def each_lesson(each: TokenizedExample) -> TokenizedLesson:
+    asked = Lesson(line=each.line, messages=({"role": "user", "content": "?"},), item={"line": each.line})
+    return TokenizedLesson(
+        line=each.line,
+        fingerprint=each.fingerprint,
+        prompt_ids=(1, 2),
+        example=each,
+        has_answer=True,
+        source=asked,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,15 @@ from tailor.jobs.options import JobOptions
 from tailor.jobs.prepare import TOKENIZERS
 from tailor.jobs.room import room_for_training
 from tailor.jobs.settings import WorkerSettings
-from tailor.models import inspect, load_template, native_dtype
+from tailor.jobs.teaching import Teacher, local_teacher, signal_of
+from tailor.models import Template, inspect, load_template, native_dtype
 from tailor.protocol import PlannedMemory, TrainingPlan
 from tailor.store import JobSpec, Store
-from tailor.training import Recipe, Tokenized, Wanted
+from tailor.training import Recipe, Tokenized, Wanted, same_tokens
 from tailor.training.fitting import Fitted, estimate_seconds, fit
 
 SAMPLED = 2_000
 """Examples that are tokenised to know the rest by."""
-
-_MAKE_THEIR_OWN = ("reinforcement", "distillation")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,9 +50,10 @@ def plan(store: Store, tenant: str, spec: JobSpec, settings: WorkerSettings) -> 
     if spec.parent is not None:
         parent = store.weights.path(store.versions.get(tenant, spec.parent).digest)
     limit = min(wanted.max_context_tokens or facts.context_length, facts.context_length)
-    data = _read(store, tenant, spec, options, lambda examples: TOKENIZERS[method](
-        examples, load_template(directory), max_tokens=limit
-    ))  # fmt: skip
+    template = load_template(directory)
+    teacher = _teacher(store, tenant, spec, wanted, template)
+    as_tokens = partial(TOKENIZERS[method], template=template, max_tokens=limit)
+    data = _read(store, tenant, spec, options, as_tokens)
     sampled = data.tokenized.facts
     scale = data.num_examples / max(1, sampled.num_examples)
     recipe = Recipe.auto(
@@ -63,10 +64,19 @@ def plan(store: Store, tenant: str, spec: JobSpec, settings: WorkerSettings) -> 
         method=method,
         native_dtype=native_dtype(),
         parent=parent,
+        teacher=teacher.digest if teacher else None,
     )
     room, on_card = room_for_training()
     workers = settings.num_threads
-    found = fit(facts, recipe, data.tokenized.examples, room_bytes=room, num_workers=workers, on_card=on_card)
+    found = fit(
+        facts,
+        recipe,
+        data.tokenized.examples,
+        room_bytes=room,
+        num_workers=workers,
+        on_card=on_card,
+        teacher=teacher.facts if teacher else None,
+    )
     return TrainingPlan(
         model=base.name,
         method=method,
@@ -79,8 +89,10 @@ def plan(store: Store, tenant: str, spec: JobSpec, settings: WorkerSettings) -> 
         fits=found.fits,
         changes=list(found.changes),
         offer=_offer(found),
-        seconds=None if method in _MAKE_THEIR_OWN else estimate_seconds(facts, found.recipe, found.workload),
-        notes=[*_notes(found, method, data), *(["Memory is that of the card."] if on_card else [])],
+        seconds=None
+        if _makes_its_own(recipe)
+        else estimate_seconds(facts, found.recipe, found.workload, found.beside),
+        notes=[*_notes(found, data), *(["Memory is that of the card."] if on_card else [])],
     )
 
 
@@ -137,12 +149,27 @@ def _offer(found: Fitted) -> str | None:
     return "Choose a smaller base, or a smaller max_context_tokens."
 
 
-def _notes(found: Fitted, method: str, data: _Data) -> list[str]:
+def _teacher(store: Store, tenant: str, spec: JobSpec, wanted: Wanted, template: Template) -> Teacher | None:
+    """Whose logits would be learned from; None where it would be answers."""
+    if spec.method["type"] != "distillation":
+        return None
+    found = local_teacher(store, tenant, spec.method["distillation"]["teacher"])
+    if found is None:
+        return None
+    return found if signal_of(wanted, is_same=same_tokens(template, found.template)) == "logits" else None
+
+
+def _makes_its_own(recipe: Recipe) -> bool:
+    """Whether answers must be written before there is something to train on."""
+    if recipe.method == "distillation":
+        return recipe.imitation is None or recipe.imitation.own_share > 0
+    return recipe.method == "reinforcement"
+
+
+def _notes(found: Fitted, data: _Data) -> list[str]:
     notes = []
     if len(data.tokenized.examples) < data.num_examples:
         notes.append(f"By the first {len(data.tokenized.examples):,} of {data.num_examples:,} examples.")
-    if method in _MAKE_THEIR_OWN:
+    if _makes_its_own(found.recipe):
         notes.append("Time is not foretold: answers are written first, and nobody knows how long they are.")
-    if method == "distillation":
-        notes.append("A teacher that is a model of this server takes memory beside it.")
     return notes

@@ -145,7 +145,14 @@ def prepare(attempt: Attempt, asking: Asking) -> tuple[Prepared, Start]:
         parent=_parent(attempt),
         teacher=school.digest if school else None,
     )
-    recipe, memory = fitted(attempt, facts, recipe, tokenized.examples, may_change=saved is None)
+    recipe, memory = fitted(
+        attempt,
+        facts,
+        recipe,
+        tokenized.examples,
+        may_change=saved is None,
+        teacher=school.logits_of if school else None,
+    )
     _show(attempt, recipe)
     pulse.enter("preparing", patience_seconds=BLOCK_PATIENCE_SECONDS)
     make_deterministic(attempt.settings.num_threads)

@@ -68,7 +68,13 @@ def _number(path: Path) -> int | None:
 
 
 def fitted(
-    attempt: Attempt, base: BaseFacts, recipe: Recipe, items: Sequence[Any], *, may_change: bool
+    attempt: Attempt,
+    base: BaseFacts,
+    recipe: Recipe,
+    items: Sequence[Any],
+    *,
+    may_change: bool,
+    teacher: BaseFacts | None = None,
 ) -> tuple[Recipe, MemoryEstimate | None]:
     """The recipe, changed so that it fits where that changes no result, and the memory it will take.
 
@@ -85,7 +91,7 @@ def fitted(
     free_now, on_card = room_for_training()
     room = free_now if may_change else None
     workers = attempt.settings.num_threads
-    found = fit(base, recipe, items, room_bytes=room, num_workers=workers, on_card=on_card)
+    found = fit(base, recipe, items, room_bytes=room, num_workers=workers, on_card=on_card, teacher=teacher)
     total = found.memory.total_bytes
     if room is not None and total > _HOPELESS * room:
         rounded = found.offer[0].quantization if found.offer else None

@@ -14,9 +14,9 @@ from tailor.grading import Answered, Grade, sample_of
 from tailor.jobs.asking import Asking, Complete
 from tailor.jobs.attempt import Attempt, Refused
 from tailor.jobs.graders import Grading
-from tailor.models import LoadedModel, Template, inspect, load_base, load_template, load_version
+from tailor.models import BaseFacts, LoadedModel, Template, inspect, load_base, load_template, load_version
 from tailor.protocol import ChatCompletion, ChatRequest, DistillationMethod, VersionName
-from tailor.store import Base, Version
+from tailor.store import Base, Store, Version
 from tailor.training import Aligner, Recipe, Wanted, same_tokens
 
 Signal = Literal["answers", "logits"]
@@ -36,7 +36,8 @@ class Teacher:
     version: Path | None
     """Directory of its own weights; None if it is a base."""
     template: Template
-    context_length: int
+    facts: BaseFacts
+    """Of its directory of weights, or of its base's."""
 
     def load(self, *, dtype: str) -> LoadedModel:
         """Its weights, in memory beside the student's, not to be trained."""
@@ -56,7 +57,7 @@ class School:
         self._attempt, self._asking, self._wanted = attempt, asking, wanted
         self._method = DistillationMethod.model_validate(attempt.job.method["distillation"])
         self._grading = Grading(self._method.grader, asking) if self._method.grader else None
-        self.teacher = _local(attempt, self._method.teacher)
+        self.teacher = local_teacher(attempt.store, attempt.job.tenant, self._method.teacher)
         is_same = self.teacher is not None and same_tokens(student, self.teacher.template)
         self.signal: Signal = self._signal(is_same=is_same)
         self.aligner: Aligner | None = None
@@ -68,6 +69,11 @@ class School:
     def digest(self) -> str | None:
         """Of the weights whose logits are learned from; None where answers are all there is."""
         return self.teacher.digest if self.signal == "logits" and self.teacher else None
+
+    @property
+    def logits_of(self) -> BaseFacts | None:
+        """The model whose logits are learned from."""
+        return self.teacher.facts if self.signal == "logits" and self.teacher else None
 
     def teach(self, dataset: Dataset[Lesson], *, is_held_out: bool) -> Dataset[Lesson]:
         """The same lessons with an answer to each, where they need one; without those whose answer failed.
@@ -139,7 +145,7 @@ class School:
                 param="tailor.distillation.signal",
                 remedy='Learn from its answers: "signal": "answers".',
             )
-        signal: Signal = given or ("logits" if is_same else "answers")  # type: ignore[assignment]
+        signal = signal_of(self._wanted, is_same=is_same)
         foreign = [key for key in _ONLY_LOGITS if key in self._wanted.imitation]
         if signal == "answers" and foreign:
             raise Refused(
@@ -155,7 +161,7 @@ class School:
 
     def _aligner(self, teacher: Teacher, student: Template) -> Aligner:
         """What reads the teacher's tokens beside the student's; says that this is an approximation."""
-        aligner = Aligner(student, teacher.template, teacher_context=teacher.context_length)
+        aligner = Aligner(student, teacher.template, teacher_context=teacher.facts.context_length)
         self._attempt.lease.add_event(
             f"{self._method.teacher} has another tokenizer, so its probabilities are compared approximately: "
             "where both tokenizers divide the text alike, one to one for the text that follows and for "
@@ -238,6 +244,11 @@ class School:
                 )
 
 
+def signal_of(wanted: Wanted, *, is_same: bool) -> Signal:
+    """What is learned from: as asked, else the logits of a teacher of this server with the same tokens."""
+    return wanted.signal or ("logits" if is_same else "answers")  # type: ignore[return-value]
+
+
 def _asked(messages: Sequence[Mapping[str, Any]]) -> str:
     """Equal for conversations in which the same was said."""
     return canonical_json([[message.get("role"), message.get("content")] for message in messages])
@@ -254,9 +265,12 @@ def _message_of(completion: ChatCompletion | None) -> dict[str, Any] | None:
     return {"role": "assistant", "content": said.content} | ({"tool_calls": calls} if calls else {})
 
 
-def _local(attempt: Attempt, name: str) -> Teacher | None:
-    """The model of this server that has the name; None if it is an upstream's."""
-    store, tenant = attempt.store, attempt.job.tenant
+def local_teacher(store: Store, tenant: str, name: str) -> Teacher | None:
+    """The model of this server that has the name; None if it is an upstream's.
+
+    Raises:
+        Refused: its base has been replaced.
+    """
     found: Version | Base | None
     try:
         if VersionName.parse(name):
@@ -272,7 +286,7 @@ def _local(attempt: Attempt, name: str) -> Teacher | None:
             base=directory,
             version=None,
             template=load_template(directory),
-            context_length=inspect(directory).context_length,
+            facts=inspect(directory),
         )
     base = store.bases.get(found.base)
     if base.digest != found.base_digest:
@@ -288,5 +302,5 @@ def _local(attempt: Attempt, name: str) -> Teacher | None:
         base=directory,
         version=weights,
         template=load_template(weights if is_full else directory),
-        context_length=inspect(weights if is_full else directory).context_length,
+        facts=inspect(weights if is_full else directory),
     )

@@ -12,6 +12,7 @@ import torch
 from tailor.models.catalogue import BaseFacts
 from tailor.models.devices import choose_device
 from tailor.models.loading import DTYPES
+from tailor.training.beside import Beside, survey_beside
 from tailor.training.card_planning import estimate_card_memory
 from tailor.training.planning import Load, MemoryEstimate, Workload, estimate_flops, estimate_memory, survey
 from tailor.training.recipe import Recipe
@@ -40,6 +41,9 @@ class Fitted:
     changes: tuple[str, ...]
     """What was changed, each as a sentence; none of it changes the result but for rounding."""
 
+    beside: Beside | None = None
+    """What is computed beside training."""
+
     offer: tuple[Recipe, MemoryEstimate] | None = None
     """Where it does not fit: the gentlest rounding of the base with which it would."""
 
@@ -58,31 +62,41 @@ def fit(
     num_workers: int,
     share: bool = True,
     on_card: bool = False,
+    teacher: BaseFacts | None = None,
 ) -> Fitted:
     """The first rung of the ladder that fits: as asked, smaller micro-batches, recomputed activations.
 
     Both change nothing but the order of sums. Where that is not enough, rounding the base (int8, then NF4)
-    is offered, not done: it changes what is learned. `on_card`: the room is that of a card.
+    is offered, not done: it changes what is learned. `on_card`: the room is that of a card. `teacher`: the
+    base whose logits are learned from.
     """
 
-    def estimate(recipe: Recipe, load: Load) -> MemoryEstimate:
+    def estimate(recipe: Recipe, load: Load, beside: Beside | None) -> MemoryEstimate:
+        workers = 1 if on_card else num_workers
         if on_card:
-            return estimate_card_memory(base, recipe, load)
-        return estimate_memory(base, recipe, load, num_workers=num_workers)
+            memory = estimate_card_memory(base, recipe, load)
+        else:
+            memory = estimate_memory(base, recipe, load, num_workers=workers)
+        return memory if beside is None else beside.added(memory, base, recipe, workers)
 
     found = None
     for rung, changes in _rungs(recipe, items):
         workload = survey(items, rung, share=share)
-        memory = estimate(rung, workload.largest)
+        beside = survey_beside(items, rung, teacher, share=share)
         found = Fitted(
-            recipe=rung, workload=workload, memory=memory, room_bytes=room_bytes, changes=tuple(changes)
+            recipe=rung,
+            workload=workload,
+            memory=estimate(rung, workload.largest, beside),
+            room_bytes=room_bytes,
+            changes=tuple(changes),
+            beside=beside,
         )
         if found.fits:
             return found
     if found is None:
         raise ValueError("there is always one rung")
     for rounded in _rounded(found.recipe):
-        memory = estimate(rounded, found.workload.largest)
+        memory = estimate(rounded, found.workload.largest, found.beside)
         if _is_within(memory, room_bytes):
             return replace(found, offer=(rounded, memory))
     return found
@@ -113,10 +127,12 @@ def _is_within(memory: MemoryEstimate, room_bytes: int | None) -> bool:
     return room_bytes is None or memory.total_bytes <= room_bytes
 
 
-def estimate_seconds(base: BaseFacts, recipe: Recipe, workload: Workload) -> float:
+def estimate_seconds(
+    base: BaseFacts, recipe: Recipe, workload: Workload, beside: Beside | None = None
+) -> float:
     """Seconds of all optimiser steps on the chosen device, by its speed at a matrix product just now."""
-    flops = estimate_flops(base, recipe, workload.step) * recipe.num_steps
-    return flops / (_EFFICIENCY * matrix_speed(recipe.dtype))
+    flops = estimate_flops(base, recipe, workload.step) + (beside.flops(base) if beside else 0.0)
+    return recipe.num_steps * flops / (_EFFICIENCY * matrix_speed(recipe.dtype))
 
 
 def matrix_speed(dtype: str) -> float:

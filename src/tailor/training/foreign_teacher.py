@@ -51,13 +51,13 @@ class ForeignTeacherObjective:
     def part(self, loaded: LoadedModel, items: Sequence[TokenizedLesson]) -> Part:
         """Summed divergence of some answers, in nats; gradients flow if autograd is on."""
         read = [_read(item) for item in items]
-        ours = _Rows(loaded, [item.example for item in items], [each.spans.student_N for each in read])
         wholes = [each.spans for each in read]
         with torch.no_grad():
             theirs = _Rows(
                 self._teacher, [each.example for each in read], [each.spans.teacher_M for each in read]
             )
             teacher = theirs.side(self._theirs, [each.teacher_whole_K for each in wholes], self._temperature)
+        ours = _Rows(loaded, [item.example for item in items], [each.spans.student_N for each in read])
         student = ours.side(self._ours, [each.student_whole_K for each in wholes], self._temperature)
         found, slopes_K = self._divergence(ours, theirs, student, teacher)
         total = found.total
