@@ -11,7 +11,8 @@ from tailor.training.objective import ExampleScore, score
 from tailor.training.opinions import TokenizedOpinion, tokenize_opinions
 from tailor.training.own_answers import OwnAnswers
 from tailor.training.preferences import TokenizedPair, mean_log_likelihoods, tokenize_preferences
-from tailor.training.recipe import DatasetFacts, Recipe
+from tailor.training.recipe import Recipe
+from tailor.training.resolving import DatasetFacts
 from tailor.training.reward_models import RewardModel, is_reward_model
 from tailor.training.rollouts import (
     Asked,

@@ -18,7 +18,8 @@ from torch import Tensor
 from typing_extensions import TypeVar
 
 from tailor.models import PackedLayout, Template
-from tailor.training.recipe import DatasetFacts, Recipe
+from tailor.training.recipe import Recipe
+from tailor.training.resolving import DatasetFacts
 from tailor.training.sharing import apart, common_length, shared
 
 if TYPE_CHECKING:

@@ -13,49 +13,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from tailor.errors import InvalidRequest
 from tailor.models import Method, Quantization, make_method
 from tailor.models.catalogue import BaseFacts
-from tailor.training.adaptation import Adaptation, adapter_numbers
+from tailor.training.adaptation import adapter_numbers
 from tailor.training.exploration import AUTO_GROUP_SIZE, Exploration
 from tailor.training.imitation import Imitation
-from tailor.training.rules import (
-    DPO_RATE_SHARE,
-    NUM_LOOKS,
-    REINFORCEMENT_RATE_SHARE,
-    TEXT_STEP_TOKENS,
-    WITH_REPLAY,
-    auto_batch_size,
-    auto_dtype,
-    auto_epochs,
-    auto_learning_rate,
-    auto_prompts,
-    auto_rank,
-    auto_rounds,
-    auto_shard_size,
-    auto_text_epochs,
-)
+from tailor.training.resolving import DatasetFacts, Given, losses_of, shard_size
+from tailor.training.rules import auto_dtype
 from tailor.training.wanted import AdapterKind, Wanted
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DatasetFacts:
-    """What the automatic rules look at."""
-
-    num_examples: int
-    """Examples that can be trained on."""
-
-    num_tokens: int
-    """Their tokens together, after truncation."""
-
-    have_answers: bool = True
-    """False if some of them are prompts alone."""
-
-    num_replay: int = 0
-    """General examples that can be mixed in."""
-
-    replay: str = ""
-    """Their fingerprint."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -277,142 +242,34 @@ class Recipe:
             InvalidRequest: the adapter asked for is not the one that the parent version has.
         """
         wanted = wanted or Wanted()
-        adaptation = Adaptation.auto(wanted, parent, auto_rank(base.num_parameters))
-        kind, numbers = adaptation.kind, adaptation.numbers
-        room = base.context_length - (numbers["num_virtual_tokens"] if kind == "prefix" else 0)
-        limit = min(wanted.max_context_tokens or room, room)
-        if method == "text":
-            batch_size = wanted.batch_size or max(1, TEXT_STEP_TOKENS // limit)
-            num_epochs = wanted.num_epochs or auto_text_epochs(dataset.num_tokens)
-        elif method == "reinforcement":
-            batch_size = wanted.batch_size or auto_prompts(dataset.num_examples)
-            num_epochs = wanted.num_epochs or auto_rounds(dataset.num_examples, batch_size)
-        else:
-            batch_size = wanted.batch_size or auto_batch_size(dataset.num_examples)
-            num_epochs = wanted.num_epochs or auto_epochs(
-                dataset.num_examples, batch_size, base.num_parameters
-            )
-        multiplier = wanted.learning_rate_multiplier or 1.0
-        rate = wanted.learning_rate or auto_learning_rate(
-            kind, base.hidden_size, 16 if numbers.get("rslora") else numbers.get("rank", 16)
-        )
-        if method in ("dpo", "kto") and wanted.learning_rate is None:
-            rate *= DPO_RATE_SHARE
-        num_replayed = _num_replayed(wanted, dataset, method)
-        steps_per_epoch = math.ceil((dataset.num_examples + num_replayed) / batch_size)
-        num_steps = min(num_epochs * steps_per_epoch, wanted.max_steps or num_epochs * steps_per_epoch)
-        exploration = None
-        if method == "reinforcement":
-            exploration = Exploration.auto(wanted.exploration, num_steps=num_steps, context_length=limit)
-            rate = wanted.learning_rate or rate * REINFORCEMENT_RATE_SHARE
+        given = Given.of(dataset, base, wanted, method=method, parent=parent)
+        length = given.length()
+        exploration = given.exploration(length.num_steps)
+        adaptation = given.adaptation
         return cls(
-            num_epochs=math.ceil(num_steps / steps_per_epoch),
-            batch_size=batch_size,
-            num_steps=num_steps,
+            num_epochs=length.num_epochs,
+            batch_size=length.batch_size,
+            num_steps=length.num_steps,
             method=method,
-            preference_loss=wanted.preference_loss or "sigmoid",
-            beta=wanted.beta or 0.1,
-            preference_margin=_given(
-                wanted.preference_margin, 0.5 if wanted.preference_loss == "simpo" else 0.0
-            ),
-            opinion_loss=wanted.opinion_loss or "kto",
-            desirable_weight=_given(wanted.desirable_weight, 1.0),
-            undesirable_weight=_given(wanted.undesirable_weight, 1.0),
-            reward_center=_given(wanted.reward_center, 0.0),
-            optimizer=_optimizer(wanted, kind),
-            learning_rate=rate * multiplier,
-            learning_rate_multiplier=multiplier,
-            schedule=wanted.schedule or ("wsd" if method == "text" else "linear"),
-            decay_share=wanted.decay_share or 0.2,
-            warmup_share=_given(wanted.warmup_share, 0.05),
-            weight_decay=_given(wanted.weight_decay, 0.0),
-            max_grad_norm=wanted.max_grad_norm or 1.0,
-            beta2=0.95 if method == "text" else 0.999,
+            learning_rate=given.peak_rate(),
+            learning_rate_multiplier=wanted.learning_rate_multiplier or 1.0,
             seed=seed,
-            adapter=kind,
+            adapter=adaptation.kind,
             quantization=adaptation.quantization,
             # Who rounds the base is short of memory, and activations are the rest of it.
             recompute_activations=adaptation.quantization is not None
             if wanted.recompute_activations is None
             else wanted.recompute_activations,
-            **numbers,
             dtype=wanted.dtype or auto_dtype(base.num_parameters, native_dtype),
-            max_context_tokens=limit,
-            # Answers to one prompt stay in one shard, where the prompt is computed once.
-            shard_size=(exploration.group_size if exploration else 1)
-            * (math.ceil(batch_size / 2) if exploration else auto_shard_size(batch_size)),
-            checkpoint_every_steps=wanted.checkpoint_every_steps or steps_per_epoch,
-            replay=dataset.replay if num_replayed else "",
-            num_replayed=num_replayed,
-            patience=_patience(wanted, method),
-            look_every_steps=_look_every_steps(wanted, num_steps),
-            average_share=wanted.average_share or 0.0,
-            adapter_scale=_adapter_scale(wanted, kind),
+            max_context_tokens=given.limit,
+            shard_size=shard_size(length.batch_size, exploration),
+            checkpoint_every_steps=wanted.checkpoint_every_steps or length.steps_per_epoch,
+            replay=dataset.replay if length.num_replayed else "",
+            num_replayed=length.num_replayed,
             exploration=exploration,
-            imitation=None
-            if teacher is None
-            else Imitation.auto(
-                wanted.imitation,
-                teacher=teacher,
-                has_answers=dataset.have_answers,
-                context_length=limit,
-            ),
+            imitation=given.imitation(teacher),
+            **adaptation.numbers,
+            **losses_of(wanted),
+            **given.course(),
+            **given.ending(length.num_steps),
         )
-
-
-def _num_replayed(wanted: Wanted, dataset: DatasetFacts, method: str) -> int:
-    """General examples of each epoch, such that they are the wanted share of all."""
-    if wanted.replay_share is None:
-        return 0
-    if method not in WITH_REPLAY:
-        raise InvalidRequest(
-            f"General data can be mixed into the methods {' and '.join(WITH_REPLAY)}, not into {method}.",
-            param="tailor.replay",
-            remedy="Leave it out.",
-        )
-    count = round(wanted.replay_share / (1 - wanted.replay_share) * dataset.num_examples)
-    return min(count, dataset.num_replay)
-
-
-def _patience(wanted: Wanted, method: str) -> int:
-    if wanted.patience and method == "reinforcement":
-        raise InvalidRequest(
-            "Reinforcement does not stop early: its three best checkpoints are kept instead.",
-            param="tailor.early_stopping",
-            remedy="Leave it out, and compare the checkpoints' full_valid_mean_reward.",
-        )
-    if wanted.patience and wanted.average_share:
-        raise InvalidRequest(
-            "Training ends with the best weights or with the mean of the last ones, not with both.",
-            param="tailor.average_share",
-            remedy="Leave out early_stopping or average_share.",
-        )
-    return wanted.patience or 0
-
-
-def _look_every_steps(wanted: Wanted, num_steps: int) -> int:
-    return wanted.look_every_steps or (max(1, num_steps // NUM_LOOKS) if wanted.patience else 0)
-
-
-def _adapter_scale(wanted: Wanted, kind: AdapterKind) -> float:
-    if wanted.adapter_scale is not None and kind != "lora":
-        raise InvalidRequest(
-            f"Only a LoRA adapter can be scaled, not one of type {kind!r}.",
-            param="tailor.adapter_scale",
-            remedy="Leave it out, or train a LoRA adapter.",
-        )
-    return _given(wanted.adapter_scale, 1.0)
-
-
-def _optimizer(wanted: Wanted, kind: AdapterKind) -> str:
-    if wanted.optimizer == "muon" and kind != "full":
-        raise InvalidRequest(
-            "The optimiser 'muon' is for training all weights, but an adapter is wanted.",
-            param="tailor.optimizer",
-            remedy='Use "adamw", or set "adapter": {"type": "full"}.',
-        )
-    return wanted.optimizer or "adamw"
-
-
-def _given(value: float | None, default: float) -> float:
-    return default if value is None else value
