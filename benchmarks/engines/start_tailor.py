@@ -2,7 +2,8 @@
 
     python start_tailor.py HOME FILE BATCH_SIZE WAIT
 
-WAIT are seconds between the server's start and the job: 0 for a server that is started for it.
+WAIT are seconds between the server's start and the job: 0 for a server that is started for it. With more, it
+keeps a worker ready, as `tailor serve` does.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from tailor.client import Endpoint
 from tailor.protocol import JobRequest
-from tailor.server import EmbeddedServer
+from tailor.server import EmbeddedServer, ServerConfig
 
 
 def processor_seconds(home: Path) -> float:
@@ -32,7 +33,7 @@ def processor_seconds(home: Path) -> float:
 
 
 home, file, batch_size, wait = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
-with EmbeddedServer(home=home) as server:
+with EmbeddedServer(home=home, config=ServerConfig(home=home, spare_workers=int(wait > 0))) as server:
     endpoint = Endpoint(server.base_url, server.api_key)
     base = next(model for model in endpoint.models() if (model.tailor or {}).get("default"))
     time.sleep(wait)
