@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tailor.evals.runs import whole_schema
-from tailor.protocol.evals import (
+from tailor.protocol.eval_replies import (
     CriterionCounts,
     CriterionResult,
     EvalError,

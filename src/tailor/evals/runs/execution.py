@@ -20,7 +20,7 @@ from tailor.evals.runs.grading import Criteria
 from tailor.evals.runs.means import MAX_ASKS, Means, Patience
 from tailor.evals.runs.rows import open_rows
 from tailor.evals.runs.sampling import ask_for, merged
-from tailor.protocol.evals import DataSource, JsonlDataSource
+from tailor.protocol.eval_runs import DataSource, JsonlDataSource
 from tailor.store import EvalItem, EvalLease, LeaseLost, Recorded
 
 Result = TypeVar("Result")

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from tailor.errors import InvalidRequest
 from tailor.protocol import ChatRequest
-from tailor.protocol.evals import (
+from tailor.protocol.eval_runs import (
     CompletionsDataSource,
     ItemReference,
     PromptMessage,

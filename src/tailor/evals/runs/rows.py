@@ -7,14 +7,14 @@ from typing import Any, BinaryIO, Final
 
 from tailor.errors import InvalidRequest
 from tailor.evals.runs.schema import violations
-from tailor.protocol.evals import (
-    MAX_ITEMS,
+from tailor.protocol.eval_runs import (
     DataSource,
     FileContentSource,
     FileIdSource,
     Row,
     StoredCompletionsSource,
 )
+from tailor.protocol.evals import MAX_ITEMS
 from tailor.protocol.strict import MAX_LINE_BYTES, StrictJsonError, parse_strict
 from tailor.store import EvalLease, Store, StoredCompletion
 

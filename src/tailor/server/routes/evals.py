@@ -10,25 +10,17 @@ from starlette.responses import HTMLResponse, Response
 from tailor.errors import InvalidRequest
 from tailor.evals.runs import check_rows, check_schema, probe, row_json
 from tailor.protocol import CursorPage
-from tailor.protocol.evals import (
-    CustomConfig,
+from tailor.protocol.eval_replies import EvalDeleted, EvalObject, OutputItem, RunDeleted, RunObject
+from tailor.protocol.eval_runs import (
     DataSource,
-    EvalDeleted,
-    EvalObject,
-    EvalRequest,
-    EvalUpdate,
     FileContentSource,
     FileIdSource,
-    ItemStatus,
     JsonlDataSource,
-    OutputItem,
-    RunDeleted,
-    RunObject,
     RunRequest,
-    RunStatus,
     StoredCompletionsSource,
     StoredResponsesSource,
 )
+from tailor.protocol.evals import CustomConfig, EvalRequest, EvalUpdate, ItemStatus, RunStatus
 from tailor.server.calls import Call, Reading, Writing
 from tailor.server.eval_objects import eval_object, item_object, run_object
 from tailor.server.pages import html_page
