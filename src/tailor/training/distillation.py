@@ -10,7 +10,14 @@ import torch
 
 from tailor.models import LoadedModel, Template
 from tailor.training.alignment import Aligner, Counterpart
-from tailor.training.batches import Tokenized, TokenizedExample, Trainable, pack, tokenized_messages
+from tailor.training.answered import Answered
+from tailor.training.batches import (
+    Tokenized,
+    TokenizedExample,
+    Trainable,
+    pack,
+    tokenized_messages,
+)
 from tailor.training.divergence import divergence
 from tailor.training.imitation import Imitation
 from tailor.training.objective import Figures, Part
@@ -25,20 +32,14 @@ _CHECK_SIZE = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class TokenizedLesson:
-    """A prompt as the student sees it, with the answer to it if there is one."""
+class TokenizedLesson(Answered):
+    """A prompt as the student sees it, with the answer to it if there is one.
 
-    line: int
-    """Line of the training file, from 1."""
-
-    fingerprint: str
-    """Identity of the lesson, wherever it stands in the file."""
+    Where there is none, `example` is the prompt alone, all of it with weight.
+    """
 
     prompt_ids: tuple[int, ...]
     """Ends where the answer begins."""
-
-    example: TokenizedExample
-    """Prompt and answer; the prompt alone, all of it with weight, where there is no answer."""
 
     has_answer: bool
 
@@ -47,21 +48,6 @@ class TokenizedLesson:
 
     counterpart: Counterpart | None = None
     """How a teacher with other tokens reads the answer."""
-
-    @property
-    def sequences(self) -> tuple[TokenizedExample, ...]:
-        """Prompt and answer as one."""
-        return (self.example,)
-
-    @property
-    def num_tokens(self) -> int:
-        """Of both."""
-        return self.example.num_tokens
-
-    @property
-    def total_weight(self) -> float:
-        """Answer tokens."""
-        return self.example.total_weight
 
 
 def tokenize_lessons(

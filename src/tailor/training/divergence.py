@@ -24,6 +24,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
 from tailor.models import LoadedModel
+from tailor.training.output import kept_gradients
 
 _TILE_ROWS = 256
 _TILE_ELEMENTS = 2**23
@@ -184,15 +185,7 @@ class _Divergence(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_total: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-        grad_hidden, grad_weight, grad_bias = ctx.saved_tensors
-        return (
-            None if grad_hidden is None else grad_hidden * grad_total.to(grad_hidden.dtype),
-            None if grad_weight is None else (grad_weight * grad_total).to(ctx.weight_dtype),
-            None if grad_bias is None else grad_bias * grad_total.to(grad_bias.dtype),
-            None,
-            None,
-            None,
-        )
+        return *kept_gradients(ctx, grad_total), None, None, None
 
 
 def _divergence_and_slopes(log_s: Tensor, log_t: Tensor, beta: float) -> tuple[Tensor, Tensor]:

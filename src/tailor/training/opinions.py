@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from tailor.models import LoadedModel, Template
+from tailor.training.answered import Answered
 from tailor.training.batches import (
     Batch,
     Tokenized,
@@ -41,32 +42,13 @@ _CHECK_SIZE = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class TokenizedOpinion:
+class TokenizedOpinion(Answered):
     """An answer as the model sees it, and whether it is one to give."""
-
-    line: int
-    """Line of the training file, from 1."""
-
-    fingerprint: str
-    """Identity of the opinion, wherever it stands in the file."""
-
-    example: TokenizedExample
-    """Prompt and answer."""
 
     stranger: TokenizedExample
     """The prompt with the answer to another one."""
 
     is_desirable: bool
-
-    @property
-    def sequences(self) -> tuple[TokenizedExample, ...]:
-        """Prompt and answer as one."""
-        return (self.example,)
-
-    @property
-    def num_tokens(self) -> int:
-        """Of both."""
-        return self.example.num_tokens
 
     @property
     def total_weight(self) -> float:

@@ -190,15 +190,14 @@ class _OutputLoss(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_total: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-        grad_hidden, grad_weight, grad_bias = ctx.saved_tensors
-        return (
-            None if grad_hidden is None else grad_hidden * grad_total.to(grad_hidden.dtype),
-            None if grad_weight is None else (grad_weight * grad_total).to(ctx.weight_dtype),
-            None if grad_bias is None else grad_bias * grad_total.to(grad_bias.dtype),
-            None,
-            None,
-            None,
-            None,
-            None,
-            None,
-        )
+        return *kept_gradients(ctx, grad_total), None, None, None, None, None, None
+
+
+def kept_gradients(ctx: Any, grad_total: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Of hidden states, weight and bias of an output layer, as its forward pass has kept them."""
+    grad_hidden, grad_weight, grad_bias = ctx.saved_tensors
+    return (
+        None if grad_hidden is None else grad_hidden * grad_total.to(grad_hidden.dtype),
+        None if grad_weight is None else (grad_weight * grad_total).to(ctx.weight_dtype),
+        None if grad_bias is None else grad_bias * grad_total.to(grad_bias.dtype),
+    )
