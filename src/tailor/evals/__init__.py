@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tailor.evals.battery import Battery
     from tailor.evals.forgetting import Along
+    from tailor.evals.frame import Question
     from tailor.evals.judgements import prove_judgements
     from tailor.evals.pair import LocalPair, Pair
-    from tailor.evals.proof import Question, prove
+    from tailor.evals.proof import prove
     from tailor.evals.rewards import prove_rewards
 
 _MODULES = {
     "battery": ("Battery",),
     "forgetting": ("Along",),
+    "frame": ("Question",),
     "judgements": ("prove_judgements",),
     "pair": ("LocalPair", "Pair"),
-    "proof": ("Question", "prove"),
+    "proof": ("prove",),
     "rewards": ("prove_rewards",),
 }
 

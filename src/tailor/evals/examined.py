@@ -21,6 +21,7 @@ MAX_CHARACTERS = 2_000
 
 Outcome = Literal["fixed", "broken", "unchanged"]
 Metric = Literal["pass_rate", "loss"]
+ProofMetric = Literal["pass_rate", "loss", "reward"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,11 +83,14 @@ def outcomes_of(before: Examined, after: Examined, metric: Metric) -> list[Outco
 
 def difference_of(before: Examined, after: Examined, metric: Metric) -> Difference:
     """Version minus base, with interval and test."""
-    change = (
-        paired_difference(before.passed, after.passed)
-        if metric == "pass_rate"
-        else paired_difference(before.losses, after.losses)
-    )
+    if metric == "pass_rate":
+        return measured_difference(metric, before.passed, after.passed)
+    return measured_difference(metric, before.losses, after.losses)
+
+
+def measured_difference(metric: ProofMetric, before: Sequence[float], after: Sequence[float]) -> Difference:
+    """Of two measurements of the same items."""
+    change = paired_difference(before, after)
     return Difference(
         metric=metric,
         mean=change.mean,
@@ -96,14 +100,18 @@ def difference_of(before: Examined, after: Examined, metric: Metric) -> Differen
     )
 
 
+def pass_rate(passed: Sequence[bool]) -> tuple[float, Interval]:
+    """The share that passed, and its interval."""
+    bounds = wilson(sum(passed), len(passed))
+    return sum(passed) / len(passed), Interval(low=bounds.low, high=bounds.high)
+
+
 def arm_of(name: str, items: list[Item], found: Examined) -> Arm:
     """One model's figures over all items."""
     score = interval = fast = slow = None
     completion_tokens = sum(item.num_reference_tokens for item in items)
     if found.passed:
-        score = sum(found.passed) / len(found.passed)
-        bounds = wilson(sum(found.passed), len(found.passed))
-        interval = Interval(low=bounds.low, high=bounds.high)
+        score, interval = pass_rate(found.passed)
     if found.answers:
         milliseconds = [1000 * answer.seconds for answer in found.answers]
         fast, slow = percentile(milliseconds, 50), percentile(milliseconds, 95)
@@ -129,8 +137,6 @@ def mean_loss(scores: Sequence[ExampleScore]) -> float:
 
 def listed(items: list[Item], outcomes: list[Outcome], before: Examined, after: Examined) -> list[ProofItem]:
     """The items that a proof shows: broken ones first, then fixed ones."""
-    ranks = {"broken": 0, "fixed": 1, "unchanged": 2}
-    order = sorted(range(len(items)), key=lambda index: (ranks[outcomes[index]], index))
     return [
         ProofItem(
             line=items[index].line,
@@ -143,8 +149,14 @@ def listed(items: list[Item], outcomes: list[Outcome], before: Examined, after: 
             base_loss=before.losses[index],
             version_loss=after.losses[index],
         )
-        for index in order[:MAX_LISTED]
+        for index in places_listed(outcomes)
     ]
+
+
+def places_listed(outcomes: Sequence[Outcome]) -> list[int]:
+    """Which items a proof shows, and in what order."""
+    ranks = {"broken": 0, "fixed": 1, "unchanged": 2}
+    return sorted(range(len(outcomes)), key=lambda index: (ranks[outcomes[index]], index))[:MAX_LISTED]
 
 
 def clip(text: str) -> str:

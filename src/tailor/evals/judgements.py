@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 from tailor.errors import InvalidRequest
 from tailor.evals import verdict
-from tailor.evals.examined import MAX_LISTED, clip
+from tailor.evals.examined import Outcome, clip, measured_difference, pass_rate, places_listed
+from tailor.evals.frame import Compared, Question, framed, num_overlapping
 from tailor.evals.items import Item, choose, render_items
 from tailor.evals.pair import Pair
-from tailor.evals.proof import Question
-from tailor.grading import paired_difference, wilson
 from tailor.models import Template
-from tailor.protocol import Arm, Difference, Interval, Proof, ProofItem
+from tailor.protocol import Arm, Proof, ProofItem
 from tailor.training import ExampleScore, TokenizedExample
 
 Rewards = Callable[[Sequence[TokenizedExample]], Sequence[float]]
@@ -72,37 +69,16 @@ def _proof(
     rewards: list[tuple[float, float]],
     right: list[bool],
 ) -> Proof:
-    change = paired_difference(likely, right)
-    difference = Difference(
-        metric="pass_rate",
-        mean=change.mean,
-        interval=Interval(low=change.low, high=change.high),
-        p_value=change.p,
-        test=change.method,
-    )
+    difference = measured_difference("pass_rate", likely, right)
     base, version = _arm(question.base, items, likely), _arm(question.version, items, right)
-    outcomes: list[Literal["fixed", "broken", "unchanged"]] = [
+    outcomes: list[Outcome] = [
         "unchanged" if old == new else "fixed" if new else "broken"
         for old, new in zip(likely, right, strict=True)
     ]
-    known = {example.prompt_key() for example in question.training}
-    overlap = sum(item.prompt_key in known for item in items)
-    ranks = {"broken": 0, "fixed": 1, "unchanged": 2}
-    order = sorted(range(len(items)), key=lambda index: (ranks[outcomes[index]], index))
-    return Proof(
-        created_at=int(time.time()),
-        model=question.version,
-        base=question.base,
-        data=question.data,
-        file=question.file,
-        num_items=len(items),
-        num_overlap=overlap,
-        metric="pass_rate",
-        arms={"base": base, "version": version},
-        difference=difference,
-        fixed=outcomes.count("fixed"),
-        broken=outcomes.count("broken"),
-        unchanged=outcomes.count("unchanged"),
+    return framed(
+        question,
+        items,
+        Compared(metric="pass_rate", base=base, version=version, difference=difference, outcomes=outcomes),
         items=[
             ProofItem(
                 line=items[index].line,
@@ -117,16 +93,15 @@ def _proof(
                 # By how much it finds the right answer better.
                 version_reward=rewards[index][0] - rewards[index][1],
             )
-            for index in order[:MAX_LISTED]
+            for index in places_listed(outcomes)
         ],
         train_loss=None,
         train_held_out_gap=None,
-        verdict=verdict.sentence(base, version, difference, num_items=len(items)),
         notes=verdict.notes(
             "pass_rate",
             num_items=len(items),
             num_held_out=len(question.held_out),
-            num_overlap=overlap,
+            num_overlap=num_overlapping(question, items),
             num_cut_off=0,
             gap=0.0,
         ),
@@ -139,11 +114,11 @@ def _proof(
 
 
 def _arm(name: str, items: list[Item], right: list[bool]) -> Arm:
-    bounds = wilson(sum(right), len(right))
+    score, interval = pass_rate(right)
     return Arm(
         model=name,
-        score=sum(right) / len(right),
-        interval=Interval(low=bounds.low, high=bounds.high),
+        score=score,
+        interval=interval,
         loss=None,
         token_accuracy=None,
         prompt_tokens=sum(len(item.prompt_ids) for item in items),

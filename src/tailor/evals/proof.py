@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal, TypeVar
 
-from tailor.data import Learnable
 from tailor.errors import InvalidRequest
 from tailor.evals import verdict
 from tailor.evals.artefacts import artefacts
@@ -27,6 +24,7 @@ from tailor.evals.examined import (
     passes,
     results_of,
 )
+from tailor.evals.frame import Compared, Question, framed, num_overlapping
 from tailor.evals.items import Item, choose, render_items
 from tailor.evals.pair import Answer, Pair
 from tailor.models import Template
@@ -43,28 +41,6 @@ MAX_READ = 16
 READ_TOKENS = 160
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Question:
-    """What is to be proven, and on what."""
-
-    base: str
-    """Name of the base."""
-    version: str
-    """Name of the version."""
-    held_out: Sequence[Learnable]
-    """Examples that the version never learned from."""
-    training: Sequence[Learnable]
-    """Examples that it did learn from."""
-    data: str
-    """Where the held-out examples come from, for people."""
-    file: str | None = None
-    """Id of their file."""
-    seed: int = 0
-    """Decides which items are taken where there are more than `max_items`."""
-    max_items: int = 400
-    """Most held-out items that both models are asked."""
 
 
 def prove(
@@ -191,32 +167,19 @@ def _proof(
     outcomes = outcomes_of(before, after, metric)
     difference = difference_of(before, after, metric)
     base, version = arm_of(question.base, items, before), arm_of(question.version, items, after)
-    known = {example.prompt_key() for example in question.training}
-    overlap = sum(item.prompt_key in known for item in items)
     gap = None if train_loss is None else mean_loss(after.scores) - train_loss
-    return Proof(
-        created_at=int(time.time()),
-        model=question.version,
-        base=question.base,
-        data=question.data,
-        file=question.file,
-        num_items=len(items),
-        num_overlap=overlap,
-        metric=metric,
-        arms={"base": base, "version": version},
-        difference=difference,
-        fixed=outcomes.count("fixed"),
-        broken=outcomes.count("broken"),
-        unchanged=outcomes.count("unchanged"),
+    return framed(
+        question,
+        items,
+        Compared(metric=metric, base=base, version=version, difference=difference, outcomes=outcomes),
         items=listed(items, outcomes, before, after),
         train_loss=train_loss,
         train_held_out_gap=gap,
-        verdict=verdict.sentence(base, version, difference, num_items=len(items)),
         notes=verdict.notes(
             metric,
             num_items=len(items),
             num_held_out=len(question.held_out),
-            num_overlap=overlap,
+            num_overlap=num_overlapping(question, items),
             num_cut_off=sum(not answer.is_complete for answer in after.answers),
             gap=gap or 0.0,
         ),

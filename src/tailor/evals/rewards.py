@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -12,17 +11,16 @@ from tailor.errors import InvalidRequest
 from tailor.evals import verdict
 from tailor.evals.artefacts import artefacts
 from tailor.evals.clusters import Asked, by_outcome
-from tailor.evals.examined import MAX_LISTED, clip
+from tailor.evals.examined import Outcome, clip, measured_difference, pass_rate, places_listed
+from tailor.evals.frame import Compared, Question, framed, num_overlapping
 from tailor.evals.items import Item, choose
 from tailor.evals.pair import Answer, Pair
-from tailor.evals.proof import Question
-from tailor.grading import Answered, Grade, paired_difference, percentile, sample_of, wilson
+from tailor.grading import Answered, Grade, percentile, sample_of
 from tailor.models import Template
-from tailor.protocol import Arm, Difference, Interval, PairedResult, Proof, ProofItem
+from tailor.protocol import Arm, PairedResult, Proof, ProofItem
 from tailor.training import GradeAll, TokenizedPrompt, tokenize_prompts
 
 _SAME_REWARD = 1e-9
-Outcome = Literal["fixed", "broken", "unchanged"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,40 +97,20 @@ def _proof(question: Question, items: list[Item], before: _Graded, after: _Grade
     passes = [grade.passed for grade in (*before.grades, *after.grades)]
     has_passes = None not in passes
     outcomes = [_outcome(old, new, has_passes) for old, new in zip(before.grades, after.grades, strict=True)]
-    change = paired_difference(before.rewards, after.rewards)
-    difference = Difference(
-        metric="reward",
-        mean=change.mean,
-        interval=Interval(low=change.low, high=change.high),
-        p_value=change.p,
-        test=change.method,
-    )
+    difference = measured_difference("reward", before.rewards, after.rewards)
     base = _arm(question.base, items, before, has_passes)
     version = _arm(question.version, items, after, has_passes)
-    known = {example.prompt_key() for example in question.training}
-    overlap = sum(item.prompt_key in known for item in items)
-    return Proof(
-        created_at=int(time.time()),
-        model=question.version,
-        base=question.base,
-        data=question.data,
-        file=question.file,
-        num_items=len(items),
-        num_overlap=overlap,
-        metric="reward",
-        arms={"base": base, "version": version},
-        difference=difference,
-        fixed=outcomes.count("fixed"),
-        broken=outcomes.count("broken"),
-        unchanged=outcomes.count("unchanged"),
+    return framed(
+        question,
+        items,
+        Compared(metric="reward", base=base, version=version, difference=difference, outcomes=outcomes),
         items=_listed(items, outcomes, before, after),
         train_loss=None,
         train_held_out_gap=None,
-        verdict=verdict.sentence(base, version, difference, num_items=len(items)),
         notes=verdict.reward_notes(
             num_items=len(items),
             num_held_out=len(question.held_out),
-            num_overlap=overlap,
+            num_overlap=num_overlapping(question, items),
             num_cut_off=sum(not answer.is_complete for answer in after.answers),
             num_ungraded=sum(grade.errors.has_any for grade in (*before.grades, *after.grades)),
         ),
@@ -167,9 +145,7 @@ def _outcome(old: Grade, new: Grade, has_passes: bool) -> Outcome:
 def _arm(name: str, items: list[Item], graded: _Graded, has_passes: bool) -> Arm:
     score = interval = None
     if has_passes:
-        passed = sum(bool(grade.passed) for grade in graded.grades)
-        bounds = wilson(passed, len(items))
-        score, interval = passed / len(items), Interval(low=bounds.low, high=bounds.high)
+        score, interval = pass_rate([bool(grade.passed) for grade in graded.grades])
     milliseconds = [1000 * answer.seconds for answer in graded.answers]
     return Arm(
         model=name,
@@ -186,8 +162,6 @@ def _arm(name: str, items: list[Item], graded: _Graded, has_passes: bool) -> Arm
 
 
 def _listed(items: list[Item], outcomes: list[Outcome], before: _Graded, after: _Graded) -> list[ProofItem]:
-    ranks = {"broken": 0, "fixed": 1, "unchanged": 2}
-    order = sorted(range(len(items)), key=lambda index: (ranks[outcomes[index]], index))
     return [
         ProofItem(
             line=items[index].line,
@@ -202,5 +176,5 @@ def _listed(items: list[Item], outcomes: list[Outcome], before: _Graded, after: 
             base_reward=before.rewards[index],
             version_reward=after.rewards[index],
         )
-        for index in order[:MAX_LISTED]
+        for index in places_listed(outcomes)
     ]

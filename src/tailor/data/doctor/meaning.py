@@ -6,8 +6,8 @@ what is left tells them apart (Mu and Viswanath 2018, "All-but-the-Top").
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 import numpy as np
 
@@ -39,23 +39,18 @@ def find_paraphrases(corpus: Corpus, options: Options) -> Iterator[Evidence]:
             likeness[labels[rows][:, None] != labels[None, :]] = 0
         likeness[np.arange(len(vectors))[None, :] >= rows[:, None]] = 0  # earlier ones only
         pairs += _nearest(rows, likeness, options.same_meaning)
-    remedy = "Keep the best one, unless the wording is what you want to teach."
-    yield from finding(
-        [
-            advice(
-                corpus.line(int(places[one])),
-                "paraphrase",
-                f"the example asks what line {corpus.line(int(places[other]))} asks, in other words "
-                f"(likeness {value:.2f}).",
-                remedy,
-            )
-            for one, other, value in pairs
-        ],
+    lines = [
+        (corpus.line(int(places[one])), corpus.line(int(places[other])), value) for one, other, value in pairs
+    ]
+    yield from _told(
+        lines,
+        code="paraphrase",
+        sentence="the example asks what line {line} asks, in other words (likeness {likeness:.2f}).",
         title="Paraphrases",
         message=f"{counted(len(pairs), 'example')} of {len(corpus):,} ask in other words what an earlier one "
         "asks.",
         why="Some are good, they teach what may vary; many of the same weigh like copies.",
-        remedy=remedy,
+        remedy="Keep the best one, unless the wording is what you want to teach.",
         total=len(corpus),
         badness=0.5,
     )
@@ -75,27 +70,34 @@ def find_leaked_meaning(corpus: Corpus, validation: Corpus, options: Options) ->
     pairs = []
     for rows, likeness in _likenesses(asked, known):
         pairs += _nearest(rows, likeness, options.same_meaning)
-    remedy = "Leave it out of validation, or hold out whole topics instead of single questions."
-    yield from finding(
-        [
-            advice(
-                validation.line(int(theirs[one])),
-                "same_meaning_overlap",
-                f"asks in other words what the training file, line {corpus.line(int(mine[other]))}, asks "
-                f"(likeness {value:.2f}).",
-                remedy,
-            )
-            for one, other, value in pairs
-        ],
+    lines = [
+        (validation.line(int(theirs[one])), corpus.line(int(mine[other])), value)
+        for one, other, value in pairs
+    ]
+    yield from _told(
+        lines,
+        code="same_meaning_overlap",
+        sentence="asks in other words what the training file, line {line}, asks (likeness {likeness:.2f}).",
         title="Leaked meaning",
         message=f"{counted(len(pairs), 'example')} of {len(validation):,} in {validation.name} ask in other "
         "words what training asks.",
         why="New wording is a fair test of wording; for what is to be known it is no test.",
-        remedy=remedy,
+        remedy="Leave it out of validation, or hold out whole topics instead of single questions.",
         total=len(validation),
         badness=1,
         file=validation.name,
     )
+
+
+def _told(
+    pairs: Sequence[tuple[int, int, float]], *, code: str, sentence: str, remedy: str, **more: Any
+) -> Iterator[Evidence]:
+    """A finding of (line, the line whose meaning it has, likeness); `sentence` says one of them."""
+    problems = [
+        advice(line, code, sentence.format(line=other, likeness=likeness), remedy)
+        for line, other, likeness in pairs
+    ]
+    yield from finding(problems, remedy=remedy, **more)
 
 
 def _different(corpus: Corpus) -> Columns:
