@@ -11,7 +11,7 @@ from typing import Any
 from tailor.data import Dataset, hold_out, read_for
 from tailor.errors import InvalidRequest
 from tailor.jobs.options import JobOptions
-from tailor.jobs.prepare import TOKENIZERS
+from tailor.jobs.reading import TOKENIZERS
 from tailor.jobs.room import room_for_training
 from tailor.jobs.settings import WorkerSettings
 from tailor.jobs.teaching import Teacher, local_teacher, signal_of

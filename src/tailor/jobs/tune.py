@@ -15,9 +15,10 @@ from tailor.jobs.canaries import read_canaries
 from tailor.jobs.fit import Fit
 from tailor.jobs.losses import write_losses
 from tailor.jobs.names import version_name
-from tailor.jobs.prepare import HeldOut, Prepared, prepare
+from tailor.jobs.prepare import Prepared, prepare
 from tailor.jobs.publish import publish_final, publish_weights
 from tailor.jobs.pulse import BLOCK_PATIENCE_SECONDS, Interrupted
+from tailor.jobs.reading import HeldOut
 from tailor.protocol import Proof
 from tailor.store import LeaseLost, reach, remove_directory
 from tailor.training import RewardModel
