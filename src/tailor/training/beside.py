@@ -62,7 +62,6 @@ class Beside:
             output_bytes=num_workers * _DIVERGENCE_TILES * tile,
         )
 
-
     def _passing_bytes(self, facts: BaseFacts, recipe: Recipe) -> int:
         """One layer without a backward pass: a third of its copies of the scores, long ones never whole."""
         alone = replace(recipe, recompute_activations=True, adapter="lora", quantization=None)
