@@ -74,13 +74,24 @@ def test_doctor_says_which_device_is_used(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert machine._device(driver).state == "ok"
 
 
-def test_serving_on_a_device_that_is_not_there_ends_before_it_begins(
-    monkeypatch: pytest.MonkeyPatch,
+def test_doctor_tells_a_misspelt_device_from_a_missing_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from tailor.cli.serve import _use_device
+    from tailor.cli.machine import _device
+
+    monkeypatch.setenv(VARIABLE, "gpu")
+    finding = _device(tmp_path / "version")
+    assert (finding.state, finding.detail) == ("missing", "TAILOR_DEVICE=gpu is no device")
+
+
+@pytest.mark.parametrize("name", ["cuda", "gpu"])
+def test_a_server_for_a_device_that_is_not_there_does_not_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    from tailor.server import EmbeddedServer
 
     with_cards(monkeypatch, 0)
-    monkeypatch.setenv(VARIABLE, "auto")
-    _use_device(None)
-    with pytest.raises(InvalidRequest, match="cannot be used"):
-        _use_device("cuda")
+    monkeypatch.setenv(VARIABLE, name)
+    with pytest.raises(InvalidRequest, match=name), EmbeddedServer(home=tmp_path / "home"):
+        pass
+    assert not (tmp_path / "home").exists()

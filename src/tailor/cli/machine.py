@@ -137,6 +137,11 @@ def _device(driver: Path = Path("/proc/driver/nvidia/version")) -> Finding:
     cuda = _cuda_of_torch()
     if asked == "cpu":
         return Finding(name=name, state="ok", detail="the processor: TAILOR_DEVICE=cpu")
+    if not re.fullmatch(r"auto|cuda(:\d+)?", asked):
+        remedy = "Use auto, cpu, cuda or cuda:N."
+        return Finding(
+            name=name, state="missing", detail=f"TAILOR_DEVICE={asked} is no device", remedy=remedy
+        )
     if has_driver and cuda:
         used = "the first card" if asked == "auto" else asked
         return Finding(name=name, state="ok", detail=f"{used}, with CUDA {cuda}; TAILOR_DEVICE={asked}")

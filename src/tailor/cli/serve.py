@@ -64,7 +64,8 @@ def serve(
 
     view = View.open()
     place = home_of(home).absolute()
-    _use_device(device)
+    if device is not None:
+        os.environ["TAILOR_DEVICE"] = device  # workers have it from here
     config = ServerConfig(
         home=place,
         host=host,
@@ -75,16 +76,6 @@ def serve(
     if embeddings is not None:
         config = replace(config, embedding_model=embeddings)
     serve(config, announce=lambda base_url: _announce(view, place, base_url))
-
-
-def _use_device(asked: str | None) -> None:
-    """Let this server and its workers use a device; one that is named and not there ends it here."""
-    if asked is not None:
-        os.environ["TAILOR_DEVICE"] = asked
-    if os.environ.get("TAILOR_DEVICE", "auto") not in ("", "auto", "cpu"):
-        from tailor.models import choose_device  # brings torch
-
-        choose_device()
 
 
 def _announce(view: View, home: Path, base_url: str) -> None:

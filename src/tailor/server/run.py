@@ -30,6 +30,7 @@ from tailor.server.asking import Asking
 from tailor.server.bases import add_first_base, renew_embedded_base
 from tailor.server.calls import Services
 from tailor.server.config import ServerConfig
+from tailor.server.device import require_device
 from tailor.server.embedding import Embedding
 from tailor.server.engine import BackgroundEngine, local_engine
 from tailor.server.layers import Traffic
@@ -58,6 +59,7 @@ def serve(config: ServerConfig, *, announce: Callable[[str], None] = lambda base
         InvalidRequest: the port is taken, or another server runs on the same home.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # a dozen lines before ours, at the first start
     with Instance(config) as instance:
         instance.local_key()  # commands on this machine find it in the home
         log.info("tailor %s serves %s (home %s)", __version__, instance.base_url, config.home)
@@ -120,6 +122,7 @@ class Instance:
         self._stop: Callable[[], None] = lambda: None
 
     def __enter__(self) -> Instance:
+        require_device()
         with ExitStack() as stack:
             # Bound first: connections made while the rest comes up wait instead of failing.
             self.socket = stack.enter_context(bind(self.config))
