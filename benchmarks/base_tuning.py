@@ -17,13 +17,13 @@ import argparse
 import json
 import random
 import shutil
-import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from geography import questions, rows_of
 
 from tailor.data import Example
 from tailor.grading import wilson
@@ -59,24 +59,13 @@ def pairs_of(folder: Path, name: str) -> tuple[list[Pair], list[Pair]]:
         data = json.loads((folder / name / "data_full.json").read_text())
         return [tuple(row) for row in data["train"]], [tuple(row) for row in data["test"]]
     if name == "geography_sql":
-        return geography(folder / name / "geography.json")
-    parts = []
+        parts = questions(folder / name / "geography.json")
+        return parts["train"] + parts["dev"], parts["test"]
+    found = []
     for part in ("train", "test"):
         with (folder / name / f"{part}.jsonl").open(encoding="utf-8") as stream:
-            parts.append([(row["text"], row["label"]) for row in map(json.loads, stream)])
-    return parts[0], parts[1]
-
-
-def geography(path: Path) -> tuple[list[Pair], list[Pair]]:
-    """Questions and queries with their names filled in; the data's question split, dev is learned from."""
-    found: dict[bool, list[Pair]] = {True: [], False: []}
-    for query in json.loads(path.read_text()):
-        for sentence in query["sentences"]:
-            asked, answer = sentence["text"], query["sql"][0]
-            for name, value in sentence["variables"].items():
-                asked, answer = asked.replace(name, value), answer.replace(name, value)
-            found[sentence["question-split"] == "test"].append((asked, answer))
-    return found[False], found[True]
+            found.append([(row["text"], row["label"]) for row in map(json.loads, stream)])
+    return found[0], found[1]
 
 
 def examples_of(name: str, pairs: Sequence[Pair]) -> list[Example]:
@@ -149,27 +138,6 @@ def answers(learner: Learner, name: str, questions: list[str]) -> list[str]:
             GenerationRequest(model=ModelKey(base=loaded.digest), prompt_ids=ids, parameters=parameters)
         )
     return [answer.text for (answer,) in writer.write(requests)]
-
-
-def rows_of(database: Path) -> Callable[[str], list[tuple[Any, ...]] | None]:
-    """A query's rows in a fixed order; None if it does not run. The database is opened for reading only."""
-
-    def rows(query: str) -> list[tuple[Any, ...]] | None:
-        with closing(sqlite3.connect(f"file:{database}?mode=ro&immutable=1", uri=True)) as connection:
-            steps = 0
-
-            def is_enough() -> bool:
-                nonlocal steps
-                steps += 1
-                return steps > 2_000
-
-            connection.set_progress_handler(is_enough, 10_000)
-            try:
-                return sorted(connection.execute(query).fetchall(), key=repr)
-            except sqlite3.Error:
-                return None
-
-    return rows
 
 
 def linear(training: list[Pair], test: list[Pair]) -> dict[str, Any]:

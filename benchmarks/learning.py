@@ -32,7 +32,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from base_tuning import SYSTEMS, geography, rows_of
+from base_tuning import SYSTEMS, pairs_of
+from geography import rows_of
 from reinforcement import train
 from reward_model import SETS
 
@@ -113,7 +114,7 @@ def scan(folder: Path) -> Experiment:
 def geography_sql(folder: Path) -> Experiment:
     training, test = (
         [conversation(SYSTEMS["geography_sql"], asked, answer) for asked, answer in part]
-        for part in geography(folder / "geography_sql/geography.json")
+        for part in pairs_of(folder, "geography_sql")
     )
     random.Random(1).shuffle(training)
     shown, hidden = training[: len(training) // 2], training[len(training) // 2 :]

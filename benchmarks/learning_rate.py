@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from geography import questions
+
 from tailor.data import Example
 from tailor.models import embedded_directory, inspect, load_template
 from tailor.training import (
@@ -69,22 +71,11 @@ def pairs_of(folder: Path, name: str) -> tuple[list[Pair], list[Pair]]:
         ]
         return found[0], found[1]
     if name == "geography_sql":
-        return queries_of(folder / name / "geography.json")
+        parts = questions(folder / name / "geography.json")
+        return parts["train"], parts["test"]
     [path] = (folder / name).glob("*.jsonl")
     rows = [(row["prompt"], row["response"]) for row in map(json.loads, lines(path))]
     return rows[: len(rows) * 4 // 5], rows[len(rows) * 4 // 5 :]
-
-
-def queries_of(path: Path) -> tuple[list[Pair], list[Pair]]:
-    """Questions with the names in them, and the query that answers each."""
-    parts: dict[str, list[Pair]] = {"train": [], "dev": [], "test": []}
-    for entry in json.loads(path.read_text(encoding="utf-8")):
-        for sentence in entry["sentences"]:
-            asked, query = sentence["text"], entry["sql"][0]
-            for variable, value in sentence["variables"].items():
-                asked, query = asked.replace(variable, value), query.replace(variable, value)
-            parts[sentence["question-split"]].append((asked, query))
-    return parts["train"], parts["test"]
 
 
 def lines(path: Path) -> Iterator[str]:
