@@ -4,7 +4,7 @@
         [--sets email_router,clinc150,geography_sql] [--sizes 100,300,1000,3000,all] [--threads 2]
 
 DATA_FOLDER holds `email_router`, `clinc150` and `geography_sql` (its README says where from); none of it is
-part of the project. Beside each model its untrained twin (same shape, seeded) and TF-IDF with logistic
+part of the project. The untrained twin of the first model (same shape, seeded) and TF-IDF with logistic
 regression learn the same seeded rows. An answer is right if every token of it and its end is the likeliest
 one, which is when greedy decoding writes it; SQL is also executed (`executed`: it returns the reference's
 rows). One JSON line for each model, set and size goes to `benchmarks/results/base_tuning.jsonl`; what stands
@@ -182,10 +182,23 @@ def known() -> dict[tuple[str, str, str], dict[str, Any]]:
 
 
 def print_table() -> None:
-    for (model, name, size), row in known().items():
-        low, high = row["interval"]
-        executed = f", executed {row['executed']:.1%}" if "executed" in row else ""
-        print(f"{name:14} {size:>5} {model:36} {row['right']:.1%} ({low:.1%} to {high:.1%}){executed}")
+    """What there is, as Markdown: a row for each set and size, a column for each model."""
+    rows = known()
+    models = list(dict.fromkeys(model for model, _, _ in rows))
+    cells = dict.fromkeys((name, size, row["train"]) for (_, name, size), row in rows.items())
+    print(f"| set | learned from | {' | '.join(models)} |")
+    print("|---" * (len(models) + 2) + "|")
+    for name, size, count in sorted(cells, key=lambda cell: (cell[0], cell[2])):
+        found = (cell_text(rows.get((model, name, size))) for model in models)
+        print(f"| {name} | {count:,} | {' | '.join(found)} |")
+
+
+def cell_text(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return ""
+    low, high = row["interval"]
+    executed = f"; executed {row['executed']:.1%}" if "executed" in row else ""
+    return f"{row['right']:.1%} ({low:.1%} to {high:.1%}){executed}".replace("%", " %")
 
 
 def main() -> None:
@@ -194,7 +207,7 @@ def main() -> None:
     parser.add_argument("models", type=Path, nargs="*")
     parser.add_argument("--sets", default=",".join(SYSTEMS))
     parser.add_argument("--sizes", default="100,300,1000,3000,all")
-    parser.add_argument("--without-twins", action="store_true", help="leave the untrained twins out")
+    parser.add_argument("--without-twin", action="store_true", help="leave the untrained twin out")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--table", action="store_true")
     given = parser.parse_args()
@@ -207,10 +220,9 @@ def main() -> None:
         learners: dict[str, Path | None] = {LINEAR: None}
         for number, base in enumerate(given.models):
             learners[inspect(base).digest[:12]] = base
-            if not given.without_twins:
-                twin = Path(scratch) / str(number)
-                twin.mkdir()
-                learners[f"untrained, {inspect(base).num_layers} layers"] = untrained_twin(base, twin)
+            if number == 0 and not given.without_twin:
+                name = f"untrained, {inspect(base).num_layers} layers"
+                learners[name] = untrained_twin(base, Path(scratch))
         for name in given.sets.split(","):
             training, test = pairs_of(given.folder, name)
             for size in given.sizes.split(","):

@@ -74,7 +74,7 @@ def run(
     started = time.monotonic()
     request = JobRequest.model_validate(
         {
-            "model": "tailor-mini-1",
+            "model": "tailor-mini-2",
             "training_file": train,
             "validation_file": test,
             "seed": 7,

@@ -54,7 +54,7 @@ def losses_after(client: openai.OpenAI, data: bytes, epochs: int) -> bytes:
     """The loss file of a job with so many passes."""
     file = client.files.create(file=("train.jsonl", data), purpose="fine-tune")
     job: Any = client.fine_tuning.jobs.create(
-        model="tailor-mini-1",
+        model="tailor-mini-2",
         training_file=file.id,
         method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": epochs}}},
     )

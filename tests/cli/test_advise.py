@@ -60,7 +60,7 @@ def test_one_study_from_file_to_page(tailor: Tailor, tmp_path: Path) -> None:
     assert verdict["headline"].startswith("Do not fine-tune")
     assert any("p < 0.001" in line for line in verdict["because"])
     assert any("30,000 requests a month" in line for line in verdict["costs"])
-    assert any("3.9 M parameters" in line for line in verdict["would_change_if"])
+    assert any("4.7 M parameters" in line for line in verdict["would_change_if"])
     barred = {each["arm"]: each["reason"] for each in verdict["barred"]}
     assert "too few to train on" in barred["tuned on 39"]
     assert found["learning_curves"][0]["of"] == "classical"

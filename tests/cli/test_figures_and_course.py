@@ -74,8 +74,8 @@ def test_no_time_is_promised_outside_training() -> None:
 
 def test_a_models_name_is_never_read_as_an_emoji(capsys: pytest.CaptureFixture[str]) -> None:
     view = View.open()
-    view.say("ft:tailor-mini-1:local:x:abc")
+    view.say("ft:tailor-mini-2:local:x:abc")
     view.people.print(Text("ft:base:local:smile:abc"))
     view.people.print("ft:base:local:+1:abc")
     said = capsys.readouterr().out
-    assert said.split() == ["ft:tailor-mini-1:local:x:abc", "ft:base:local:smile:abc", "ft:base:local:+1:abc"]
+    assert said.split() == ["ft:tailor-mini-2:local:x:abc", "ft:base:local:smile:abc", "ft:base:local:+1:abc"]

@@ -22,7 +22,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         store = server.instance.store
         for suffix, results in (("good", GOOD), ("bad", BAD)):
             job = finish_job(store, "default", suffix=suffix)
-            made = proof(NOTHING, results).model_copy(update={"base": "tailor-mini-1"})
+            made = proof(NOTHING, results).model_copy(update={"base": "tailor-mini-2"})
             store.versions.set_proof("default", str(job.fine_tuned_model), made.model_dump(mode="json"))
         yield home
 
@@ -72,7 +72,7 @@ def test_models_are_compared_side_by_side(tailor: Tailor, home: Path, tmp_path: 
         ],
     )
     page = tmp_path / "page.html"
-    models = ("tailor-mini-1", "good", "bad")
+    models = ("tailor-mini-2", "good", "bad")
     options = ("--data", cases, "--max-tokens", "6", "--home", home)
     result = tailor("compare", *models, *options, "--html", page)
     assert result.exit_code == 0, result.output

@@ -95,7 +95,7 @@ def upstreams_toml(server: EmbeddedServer, **more: Any) -> str:
             f'base_url = "{server.base_url}"',
             'key_env = "PEER_KEY"',
             *lines,
-            '[peer.models."tailor-mini-1"]',
+            '[peer.models."tailor-mini-2"]',
             "input_price = 0.5",
             "output_price = 2.0",
         ]

@@ -12,7 +12,7 @@ import pytest
 from tailor.server import EmbeddedServer
 from tests.server.making import finish_job, jsonl
 
-BASE = "tailor-mini-1"
+BASE = "tailor-mini-2"
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 from tailor.server import EmbeddedServer
 from tests.evals_api.conftest import finished, plain
 
-MODEL = "tailor-mini-1"
+MODEL = "tailor-mini-2"
 TEXTS = ["Where is my parcel?", "The parcel has not come.", "Explain photosynthesis to a child."]
 
 

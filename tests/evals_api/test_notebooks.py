@@ -176,7 +176,7 @@ def test_stored_completions_are_graded_as_they_are_and_asked_again(client: Any, 
     tag = {"usecase": "greetings"}
     for name in ("Ada", "Alan"):
         client.chat.completions.create(
-            model="tailor-mini-1",
+            model="tailor-mini-2",
             messages=[{"role": "user", "content": f"Greet {name}"}],
             max_tokens=4,
             store=True,

@@ -21,7 +21,7 @@ from tailor.server import EmbeddedServer
 from tests.evals_api.conftest import finished, plain, upstreams_toml
 
 ASK: Any = [{"role": "user", "content": "Say something."}]
-MODEL = "peer/tailor-mini-1"
+MODEL = "peer/tailor-mini-2"
 
 
 def test_an_upstreams_models_are_listed_with_their_price(front: EmbeddedServer, front_client: Any) -> None:
@@ -39,7 +39,7 @@ def test_the_gateway_answers_as_the_upstream_would_and_counts_the_cost(
 ) -> None:
     _, secret = front.instance.store.keys.create("counted", "test")
     there = client.chat.completions.create(
-        model="tailor-mini-1", messages=ASK, max_tokens=8, temperature=0, seed=1
+        model="tailor-mini-2", messages=ASK, max_tokens=8, temperature=0, seed=1
     )
     counted = front_client.with_options(api_key=secret)
     with plain(front, secret) as http:

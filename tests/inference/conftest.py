@@ -38,7 +38,7 @@ def shop(loaded: LoadedModel) -> Shop:
         adapters={
             "small": random_adapter(loaded, rank=4, seed=1),
             "large": random_adapter(loaded, rank=16, seed=2),
-            "partial": random_adapter(loaded, rank=8, seed=3, only="q_proj"),
+            "partial": random_adapter(loaded, rank=8, seed=3, only="q_proj", scale=0.5),
         }
     )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
@@ -17,7 +19,15 @@ from tailor.inference import (
     SamplingParameters,
     ServedModel,
 )
-from tailor.models import LoadedModel, Lora, SavedAdapter, embedded_directory, linear_layers, load_base
+from tailor.models import (
+    LoadedModel,
+    Lora,
+    SavedAdapter,
+    TokenTable,
+    embedded_directory,
+    linear_layers,
+    load_base,
+)
 
 BASE = ModelKey(base="embedded")
 QUESTIONS = (
@@ -61,7 +71,9 @@ def adapter_key(name: str) -> ModelKey:
     return ModelKey(base="embedded", version=name, kind="adapter")
 
 
-def random_adapter(loaded: LoadedModel, *, rank: int, seed: int, only: str = "") -> SavedAdapter:
+def random_adapter(
+    loaded: LoadedModel, *, rank: int, seed: int, only: str = "", scale: float = 0.05
+) -> SavedAdapter:
     """Large enough to change what the model says."""
     random = torch.Generator().manual_seed(seed)
     weights = {}
@@ -70,7 +82,7 @@ def random_adapter(loaded: LoadedModel, *, rank: int, seed: int, only: str = "")
             size_in, size_out = layer.in_features, layer.out_features
             down = torch.randn(rank, size_in, generator=random) / size_in**0.5
             weights[f"{path}.lora_A.weight"] = down
-            weights[f"{path}.lora_B.weight"] = torch.randn(size_out, rank, generator=random) * 0.05
+            weights[f"{path}.lora_B.weight"] = torch.randn(size_out, rank, generator=random) * scale
     return SavedAdapter(method=Lora(rank=rank, alpha=1.5 * rank), weights=weights)
 
 
@@ -88,8 +100,32 @@ def ask(prompt: Sequence[int], model: ModelKey = BASE, *, n: int = 1, **paramete
 
 
 def greedy_ids(oracle: Any, prompt: Sequence[int], num_tokens: int = 24) -> list[int]:
-    """What transformers writes, up to the end of its turn."""
+    """What transformers writes, up to the end of its turn, as it is shown."""
     written: list[int] = oracle.generate(
         torch.tensor([list(prompt)]), max_new_tokens=num_tokens, do_sample=False, pad_token_id=0
     )[0, len(prompt) :].tolist()
-    return written[: written.index(2)] if 2 in written else written
+    return shown(written[: written.index(2)] if 2 in written else written)
+
+
+def shown(ids: Sequence[int]) -> list[int]:
+    """Without special tokens and without the beginning of a character that never became whole."""
+    table = spelling()
+    kept = [token_id for token_id in ids if not table.is_special(token_id)]
+    while kept and (half := open_bytes([table.bytes_of(token_id) for token_id in kept])):
+        if half < len(table.bytes_of(kept[-1])):
+            break
+        kept.pop()
+    return kept
+
+
+def open_bytes(pieces: Sequence[bytes]) -> int:
+    """Bytes at the end that Python's own decoder waits to complete."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    decoder.decode(b"".join(pieces))
+    return len(decoder.getstate()[0])
+
+
+@cache
+def spelling() -> TokenTable:
+    """Of the embedded base."""
+    return TokenTable(load_base(embedded_directory()).tokenizer)

@@ -48,7 +48,7 @@ def test_chunks_arrive_one_by_one_and_join_to_the_answer(engine: LocalEngine, lo
     assert len(chunks) > 5
     assert "".join(chunk.text for chunk in chunks) == engine.generate([ask(prompt)])[0].text
     assert [chunk.finish_reason for chunk in chunks[:-1]] == [None] * (len(chunks) - 1)
-    assert chunks[-1].finish_reason == "stop"
+    assert chunks[-1].finish_reason in ("stop", "length")
 
 
 def test_answers_can_be_awaited(engine: LocalEngine, loaded: LoadedModel) -> None:

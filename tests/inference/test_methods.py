@@ -22,7 +22,7 @@ from tailor.models import (
     save_adapter,
     twin_of,
 )
-from tests.inference.shop import Shop, adapter_key, ask, prompts
+from tests.inference.shop import Shop, adapter_key, ask, prompts, shown
 from tests.models.methods import TINY_METHODS, shaken
 
 NAMES = tuple(TINY_METHODS)
@@ -53,8 +53,8 @@ def written_alone(loaded: LoadedModel, prompt: list[int], num_tokens: int) -> li
             ).logits
             ids.append(int(logits[0, -1].argmax()))
             if ids[-1] in loaded.stop_ids:
-                return ids[len(prompt) : -1]
-    return ids[len(prompt) :]
+                return shown(ids[len(prompt) : -1])
+    return shown(ids[len(prompt) :])
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_siblings_and_pushed_out_answers_keep_their_prefix(
     versions: dict[str, Path], wanted: dict[str, Any], loaded: LoadedModel
 ) -> None:
     shop = Shop(adapters={"prefix": read_adapter(versions["prefix"])}, context_length=768)
-    per_token = 6 * 2 * 64 * 4
+    per_token = 8 * 2 * 64 * 4
     with LocalEngine(shop, EngineLimits(cache_bytes=3 * 256 * per_token)) as engine:
         result = engine.generate([ask(prompts(loaded)[0], adapter_key("prefix"), n=3, max_tokens=10)])[0]
         assert [list(choice.token_ids) for choice in result.choices] == [wanted["prefix"][0]] * 3
@@ -116,5 +116,5 @@ def test_a_model_in_training_writes_what_its_version_writes(
     writer = Writer(twin_of(loaded), context_length=1024)
     for _ in range(2):
         answers = writer.write([ask(prompt, max_tokens=10) for prompt in prompts(loaded)[:3]])
-        found = [[t for t in answer.token_ids if t not in loaded.stop_ids] for (answer,) in answers]
+        found = [shown(answer.token_ids) for (answer,) in answers]
         assert found == wanted[name]

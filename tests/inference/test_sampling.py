@@ -90,7 +90,7 @@ def test_a_seed_gives_the_same_answer_in_any_company(engine: LocalEngine, loaded
 
 
 def test_a_strong_penalty_ends_repetition(engine: LocalEngine, loaded: LoadedModel) -> None:
-    prompt = prompts(loaded)[2]
+    prompt = loaded.tokenizer.encode("no, no, no, no, no, no, no, no, no,")
 
     plain, varied = engine.generate([ask(prompt), ask(prompt, presence_penalty=2.0, frequency_penalty=2.0)])
 

@@ -27,7 +27,7 @@ from tests.jobs.test_reinforcement_job import LIKENESS, _untimed, add_job, metri
 JUDGE = {
     "type": "score_model",
     "name": "judge",
-    "model": "tailor-mini-1",
+    "model": "tailor-mini-2",
     "input": [{"role": "user", "content": "Rate from 0 to 1: {{ sample.output_text }}"}],
     "range": [0, 5],
     "sampling_params": {"temperature": 1, "max_completions_tokens": 8},
@@ -77,7 +77,7 @@ def test_a_job_is_graded_by_a_model_of_the_server(done: Job, tenant_store: Store
     rows = metrics_of(tenant_store, done)
     assert len(rows) == 8
     assert {each["name"] for each in rows[0]["scores"]["graders"]} == {"l", "j"}
-    assert rows[0]["model_graders_token_usage"]["tailor-mini-1"]["completion_tokens"] > 0
+    assert rows[0]["model_graders_token_usage"]["tailor-mini-2"]["completion_tokens"] > 0
     assert len(asked) == len(set(asked)), "the same question is asked once"
     assert leftovers(tenant_store.home) == []
 

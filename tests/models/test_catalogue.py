@@ -20,7 +20,7 @@ def base(tmp_path: Path) -> Path:
 
 def test_the_embedded_base_passes_its_own_inspection() -> None:
     facts = inspect(embedded_directory())
-    assert (facts.model_type, facts.context_length, facts.num_parameters) == ("llama", 1024, 3_934_656)
+    assert (facts.model_type, facts.context_length, facts.num_parameters) == ("llama", 1024, 4_721_856)
     assert fetch(str(embedded_directory())) == embedded_directory()
 
 

@@ -86,12 +86,12 @@ class Proxy:
                 body[name] = self._file()
         for criterion in body.get("testing_criteria", ()):
             if criterion.get("model") == "model":
-                criterion["model"] = "tailor-mini-1"
+                criterion["model"] = "tailor-mini-2"
             for message in criterion.get("input", ()):
                 if message.get("role") == "role":  # is none of the roles in the client's own types
                     message["role"] = "user"
         if path == "/v1/embeddings":
-            body["model"] = "tailor-mini-1"  # nobody's name stands for a model that embeds
+            body["model"] = "tailor-mini-2"  # nobody's name stands for a model that embeds
             body["encoding_format"] = "float"  # strict, the client refuses the base64 that it asks for
         if path == "/v1/chat/completions":
             for name in ("max_tokens", "max_completion_tokens"):
@@ -127,7 +127,7 @@ class Proxy:
     def _completion(self) -> str:
         """A stored completion; the client's type for its messages only knows those of the assistant."""
         body = {
-            "model": "tailor-mini-1",
+            "model": "tailor-mini-2",
             "messages": [{"role": "assistant", "content": "Hello."}],
             "max_tokens": 1,
             "store": True,

@@ -14,12 +14,12 @@ def map_body(context: Any, body: Any) -> Any:
     if not isinstance(body, dict):
         return body
     if isinstance(body.get("model"), str):
-        body["model"] = "tailor-mini-1"
+        body["model"] = "tailor-mini-2"
     for criterion in body.get("testing_criteria") or ():
         if isinstance(criterion, dict) and "model" in criterion:
-            criterion["model"] = "tailor-mini-1"
+            criterion["model"] = "tailor-mini-2"
     if isinstance(body.get("data_source"), dict) and "model" in body["data_source"]:
-        body["data_source"]["model"] = "tailor-mini-1"
+        body["data_source"]["model"] = "tailor-mini-2"
     if isinstance(body.get("training_file"), str):
         body["training_file"] = os.environ["FUZZ_FILE"]
         body.pop("validation_file", None)

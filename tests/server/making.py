@@ -33,7 +33,7 @@ def jsonl(values: Iterable[Any]) -> bytes:
 
 def add_job(store: Store, tenant: str, **spec: Any) -> Job:
     file = store.files.add(tenant, data=rows(), filename="train.jsonl", purpose="fine-tune")
-    asked = {"requested_model": "tailor-mini-1", "base": "tailor-mini-1", "training_file": file.id}
+    asked = {"requested_model": "tailor-mini-2", "base": "tailor-mini-2", "training_file": file.id}
     hyperparameters = {"n_epochs": "auto", "batch_size": "auto", "learning_rate_multiplier": "auto"}
     return store.jobs.add(tenant, JobSpec(**(asked | {"hyperparameters": hyperparameters} | spec)))
 

@@ -166,7 +166,7 @@ def test_a_foreign_object_looks_exactly_like_an_unknown_one(
     kept = http.post(
         "/v1/chat/completions",
         json={
-            "model": "tailor-mini-1",
+            "model": "tailor-mini-2",
             "messages": [{"role": "user", "content": "a"}],
             "store": True,
             "n": 1,
@@ -185,7 +185,7 @@ def test_a_foreign_object_looks_exactly_like_an_unknown_one(
         ),
         (
             str(tuned.fine_tuned_model),
-            "ft:tailor-mini-1:local:mails:00000000",
+            "ft:tailor-mini-2:local:mails:00000000",
             ["/v1/models/ID", "/v1/tailor/models/ID/proof"],
         ),
         (kept, "chatcmpl-" + "0" * 24, [f"/v1/chat/completions/ID{verb}" for verb in ("", "/messages")]),
@@ -206,7 +206,7 @@ def test_a_foreign_object_looks_exactly_like_an_unknown_one(
                 nothing = theirs.request(method, path.replace("ID", unknown))
                 assert foreign.status_code == nothing.status_code == 404, (method, path)
                 assert foreign.content.replace(ours.encode(), unknown.encode()) == nothing.content
-        create = {"model": "tailor-mini-1", "training_file": tuned.training_file}
+        create = {"model": "tailor-mini-2", "training_file": tuned.training_file}
         assert theirs.post("/v1/fine_tuning/jobs", json=create).status_code == 400
         chat = {"model": tuned.fine_tuned_model, "messages": [{"role": "user", "content": "a"}]}
         assert theirs.post("/v1/chat/completions", json=chat).status_code == 404

@@ -24,7 +24,7 @@ def versions(store: Store) -> tuple[Job, Job]:
     """A good version and a worse one, each with a proof on the same items."""
     good, bad = (finish_job(store, "default", suffix=suffix) for suffix in ("good", "bad"))
     for job, results in ((good, GOOD), (bad, BAD)):
-        made = proof(NOTHING, results).model_copy(update={"base": "tailor-mini-1"})
+        made = proof(NOTHING, results).model_copy(update={"base": "tailor-mini-2"})
         store.versions.set_proof("default", str(job.fine_tuned_model), made.model_dump(mode="json"))
     return good, bad
 
@@ -97,7 +97,7 @@ def test_what_nothing_compares_needs_a_comparison(
     error = promote(http, unproven).json()["error"]
     assert error["code"] == "comparison_needed" and "tailor compare" in error["message"]
     assert promote(http, unproven, comparison="eval_" + "a" * 24).status_code == 404
-    assert promote(http, "tailor-mini-1").json()["error"]["code"] == "promotion_refused"
+    assert promote(http, "tailor-mini-2").json()["error"]["code"] == "promotion_refused"
     assert promote(http, good, alias="gpt-4o").json()["error"]["code"] == "invalid_alias"
     assert promote(http, "nothing").json()["error"]["code"] == "model_not_found"
 

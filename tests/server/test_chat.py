@@ -20,14 +20,14 @@ ASK: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Tell me ab
 
 
 def whole(client: openai.OpenAI, **settings: Any) -> ChatCompletion:
-    asked: dict[str, Any] = {"model": "tailor-mini-1", "messages": ASK, "max_tokens": 16, "seed": 1}
+    asked: dict[str, Any] = {"model": "tailor-mini-2", "messages": ASK, "max_tokens": 16, "seed": 1}
     asked |= settings
     answer: ChatCompletion = client.chat.completions.create(**asked)
     return answer
 
 
 def chunks(client: openai.OpenAI, **settings: Any) -> list[Any]:
-    asked: dict[str, Any] = {"model": "tailor-mini-1", "messages": ASK, "max_tokens": 16, "seed": 1}
+    asked: dict[str, Any] = {"model": "tailor-mini-2", "messages": ASK, "max_tokens": 16, "seed": 1}
     asked |= settings
     return list(client.chat.completions.create(stream=True, **asked))
 
@@ -39,7 +39,7 @@ def running(client: openai.OpenAI) -> int:
 
 def test_an_answer_has_text_usage_and_the_reason_why_it_ended(client: openai.OpenAI) -> None:
     answer = whole(client, temperature=0, max_tokens=4)
-    assert answer.model == "tailor-mini-1"
+    assert answer.model == "tailor-mini-2"
     assert answer.choices[0].finish_reason == "length"
     assert answer.choices[0].message.content
     assert answer.usage is not None
@@ -135,7 +135,7 @@ def test_a_tuned_model_answers_under_its_name_and_not_as_its_base(client: openai
 
 
 def test_requests_in_parallel_get_their_own_answers(client: openai.OpenAI, tuned: Job) -> None:
-    models = ["tailor-mini-1", str(tuned.fine_tuned_model)] * 8
+    models = ["tailor-mini-2", str(tuned.fine_tuned_model)] * 8
     alone = {model: whole(client, model=model, temperature=0).choices[0].message.content for model in models}
     with ThreadPoolExecutor(16) as pool:
         together = list(pool.map(lambda model: whole(client, model=model, temperature=0), models))
@@ -189,7 +189,7 @@ def test_requests_in_parallel_get_their_own_answers(client: openai.OpenAI, tuned
 def test_what_cannot_be_honoured_is_refused_before_the_stream_begins(
     http: httpx2.Client, change: dict[str, Any], param: str | None, code: str | None, stream: bool
 ) -> None:
-    body = {"model": "tailor-mini-1", "messages": ASK, "stream": stream} | change
+    body = {"model": "tailor-mini-2", "messages": ASK, "stream": stream} | change
     answer = http.post("/v1/chat/completions", json=body)
     assert answer.status_code in (400, 404), answer.text
     error = answer.json()["error"]
@@ -235,7 +235,7 @@ def test_a_stored_completion_is_kept_until_it_is_deleted(client: openai.OpenAI, 
     changed = client.chat.completions.update(made.id, metadata={"run": "stored-2"})
     assert changed.id == made.id
     assert client.chat.completions.list(metadata={"run": "stored-1"}).data == []
-    assert client.chat.completions.list(metadata={"run": "stored-2"}, model="tailor-mini-1").data
+    assert client.chat.completions.list(metadata={"run": "stored-2"}, model="tailor-mini-2").data
     assert client.chat.completions.delete(made.id).deleted
     with pytest.raises(openai.NotFoundError):
         client.chat.completions.retrieve(made.id)
@@ -252,7 +252,7 @@ def test_a_streamed_completion_can_be_stored_too(client: openai.OpenAI) -> None:
 def test_a_client_that_leaves_frees_its_slot(
     client: openai.OpenAI, server: EmbeddedServer, stream: bool
 ) -> None:
-    long = {"model": "tailor-mini-1", "messages": ASK, "n": 60, "temperature": 2, "stream": stream}
+    long = {"model": "tailor-mini-2", "messages": ASK, "n": 60, "temperature": 2, "stream": stream}
     body = json.dumps(long | {"logit_bias": {"2": -100}}).encode()
     host, port = server.base_url.removeprefix("http://").removesuffix("/v1").split(":")
     head = (

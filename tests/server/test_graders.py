@@ -21,7 +21,7 @@ CHECK = {
 JUDGE = {
     "type": "score_model",
     "name": "judge",
-    "model": "tailor-mini-1",
+    "model": "tailor-mini-2",
     "input": [{"role": "user", "content": "Score {{ sample.output_text }} from 0 to 1."}],
     "sampling_params": {"max_completions_tokens": 4, "seed": 1},
 }
@@ -68,10 +68,10 @@ def test_what_goes_wrong_while_grading_is_a_flag_and_a_sentence(client: openai.O
 
 def test_a_served_model_judges_and_its_tokens_are_counted(client: openai.OpenAI) -> None:
     answer = run(client, JUDGE, "Rome")
-    usage = answer.api_model_grader_token_usage_per_model["tailor-mini-1"]
+    usage = answer.api_model_grader_token_usage_per_model["tailor-mini-2"]
     assert usage["completion_tokens"] in range(1, 5)
     assert answer.metadata.token_usage == usage["total_tokens"]
-    assert answer.metadata.sampled_model_name == "tailor-mini-1"
+    assert answer.metadata.sampled_model_name == "tailor-mini-2"
     errors = answer.metadata.errors
     assert 0 <= answer.reward <= 1
     assert answer.reward > 0 or not errors.api_model_grader_server_error

@@ -15,7 +15,7 @@ from tests.server.making import add_job
 
 def test_a_job_starts_with_everything_on_it(client: openai.OpenAI, training_file: FileObject) -> None:
     job = client.fine_tuning.jobs.create(
-        model="tailor-mini-1",
+        model="tailor-mini-2",
         training_file=training_file.id,
         validation_file=training_file.id,
         suffix="mails",
@@ -27,7 +27,7 @@ def test_a_job_starts_with_everything_on_it(client: openai.OpenAI, training_file
         "validating_files",
         42,
         {"team": "post"},
-        "tailor-mini-1",
+        "tailor-mini-2",
     )
     assert job.hyperparameters.n_epochs == 2
     assert job.hyperparameters.batch_size == "auto"
@@ -42,12 +42,12 @@ def test_openai_names_stand_for_the_default_base_and_an_event_says_so(
     client: openai.OpenAI, training_file: FileObject
 ) -> None:
     job = client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=training_file.id)
-    assert job.model == "tailor-mini-1"
+    assert job.model == "tailor-mini-2"
     messages = [event.message for event in reversed(client.fine_tuning.jobs.list_events(job.id).data)]
     assert messages == [
         f"Created fine-tuning job: {job.id}",
         f"Validating training file: {training_file.id}",
-        "Model gpt-4o-mini is an alias here: training tailor-mini-1",
+        "Model gpt-4o-mini is an alias here: training tailor-mini-2",
     ]
 
 
@@ -82,7 +82,7 @@ def test_an_integration_is_echoed_with_a_warning(client: openai.OpenAI, training
     ("change", "param", "code"),
     [
         ({"model": "llama-none"}, "model", "model_not_available"),
-        ({"model": "ft:tailor-mini-1:local::AAAAAAAA"}, "model", "model_not_available"),
+        ({"model": "ft:tailor-mini-2:local::AAAAAAAA"}, "model", "model_not_available"),
         ({"model": None}, "model", "invalid_value"),
         ({"training_file": "file-none"}, "training_file", "invalid_training_file"),
         ({"validation_file": "file-none"}, "validation_file", "invalid_validation_file"),
@@ -198,7 +198,7 @@ def test_a_finished_job_shows_what_it_made(client: openai.OpenAI, tuned: Job) ->
     job = client.fine_tuning.jobs.retrieve(tuned.id)
     assert job.status == "succeeded"
     assert job.fine_tuned_model is not None
-    assert job.fine_tuned_model.startswith("ft:tailor-mini-1:local:mails:")
+    assert job.fine_tuned_model.startswith("ft:tailor-mini-2:local:mails:")
     assert (job.trained_tokens, job.user_provided_suffix) == (100, "mails")  # type: ignore[attr-defined]
     checkpoint = client.fine_tuning.jobs.checkpoints.list(job.id).data[0]
     assert checkpoint.step_number == 1

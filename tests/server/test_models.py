@@ -14,7 +14,7 @@ PROOF = Proof.model_validate(
     {
         "created_at": 1,
         "model": "m",
-        "base": "tailor-mini-1",
+        "base": "tailor-mini-2",
         "data": "held out from file-a",
         "file": None,
         "num_items": 1,
@@ -60,7 +60,7 @@ def test_tuned_models_are_listed_retrieved_and_deleted_while_their_job_stays(
     job = finish_job(store, "default", suffix="gone")
     names = [model.id for model in client.models.list()]
     checkpoint = next(name for name in names if ":gone:" in name and "ckpt-step-1" in name)
-    assert {"tailor-mini-1", job.fine_tuned_model, checkpoint} <= set(names)
+    assert {"tailor-mini-2", job.fine_tuned_model, checkpoint} <= set(names)
     name = str(job.fine_tuned_model)
     assert client.models.retrieve(name).owned_by == "local"
     assert client.models.delete(name).deleted
@@ -72,12 +72,12 @@ def test_tuned_models_are_listed_retrieved_and_deleted_while_their_job_stays(
 
 
 def test_openai_names_show_the_base_that_stands_in(client: openai.OpenAI) -> None:
-    assert client.models.retrieve("gpt-4o-mini").id == "tailor-mini-1"
+    assert client.models.retrieve("gpt-4o-mini").id == "tailor-mini-2"
 
 
 def test_a_base_cannot_be_deleted(client: openai.OpenAI) -> None:
     with pytest.raises(openai.PermissionDeniedError):
-        client.models.delete("tailor-mini-1")
+        client.models.delete("tailor-mini-2")
     for name in ("none", "gpt-4o-mini", "org/none", "a b/../c"):
         with pytest.raises(openai.NotFoundError):
             client.models.delete(name)
@@ -86,7 +86,7 @@ def test_a_base_cannot_be_deleted(client: openai.OpenAI) -> None:
 def test_a_base_with_a_slash_in_its_name_can_be_retrieved(
     client: openai.OpenAI, http: httpx2.Client, store: Store
 ) -> None:
-    mini = store.bases.get("tailor-mini-1")
+    mini = store.bases.get("tailor-mini-2")
     store.bases.add(
         name="org/mini",
         directory=mini.directory,
@@ -122,7 +122,7 @@ def test_a_model_without_a_proof_says_so(http: httpx2.Client, client: openai.Ope
 def test_a_version_whose_base_was_replaced_is_refused_and_not_served_wrongly(
     http: httpx2.Client, client: openai.OpenAI, store: Store
 ) -> None:
-    mini = store.bases.get("tailor-mini-1")
+    mini = store.bases.get("tailor-mini-2")
     fields = {
         "name": "other",
         "directory": mini.directory,

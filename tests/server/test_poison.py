@@ -185,7 +185,7 @@ def test_no_value_in_a_job_breaks_the_server(
 
 @pytest.mark.parametrize("poison", TEXTS)
 def test_no_value_in_a_chat_breaks_the_server(http: httpx2.Client, poison: str) -> None:
-    body = {"model": "tailor-mini-1", "messages": [{"role": "user", "content": "a"}]}
+    body = {"model": "tailor-mini-2", "messages": [{"role": "user", "content": "a"}]}
     for field in CHAT_FIELDS:
         bounded = body if field.startswith("max_") else body | {"max_tokens": 1}
         answer = post(http, "/v1/chat/completions", with_poison(bounded, field, TEXTS[poison]))
@@ -225,7 +225,7 @@ def test_poison_is_refused_where_text_is_wanted(
     ],
 )
 def test_poison_is_refused_where_a_whole_number_is_wanted(http: httpx2.Client, poison: str) -> None:
-    body = {"model": "tailor-mini-1", "messages": [{"role": "user", "content": "a"}]}
+    body = {"model": "tailor-mini-2", "messages": [{"role": "user", "content": "a"}]}
     for field in ("n", "max_tokens", "top_logprobs"):
         answer = post(http, "/v1/chat/completions", with_poison(body, field, TEXTS[poison]))
         assert answer.status_code == 400, field

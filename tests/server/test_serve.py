@@ -80,7 +80,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
 def begin_stream(served: Served) -> socket.socket:
     """A long stream that has begun to answer."""
     body = {
-        "model": "tailor-mini-1",
+        "model": "tailor-mini-2",
         "messages": [{"role": "user", "content": "a"}],
         "stream": True,
         "n": 60,
@@ -126,6 +126,10 @@ def test_a_server_is_the_only_one_on_its_home_and_ends_cleanly_when_terminated(s
     assert status == 0, said
     assert "Traceback" not in said
     assert read_server(served.home) is None
+    in_file = (served.home / "logs" / "server.log").read_text()
+    assert "'/healthz' 200" in in_file
+    assert "'/healthz' 200" not in said, "what clients poll does not bury the rest on the terminal"
+    assert "'/v1/models' 503" in said
 
 
 def test_an_embedded_server_stops_at_once_when_nothing_is_in_progress(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tailor.errors import InvalidRequest
 from tailor.models._digests import file_digest
 from tailor.models.tensors import read_header
 
-EMBEDDED_BASE = "tailor-mini-1"
+EMBEDDED_BASE = "tailor-mini-2"
 """Catalogue name of the base that ships inside the package."""
 
 MODEL_TYPES = frozenset(

@@ -58,7 +58,11 @@ def serve(config: ServerConfig, *, announce: Callable[[str], None] = lambda base
     Raises:
         InvalidRequest: the port is taken, or another server runs on the same home.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    terminal = logging.StreamHandler()
+    terminal.addFilter(lambda record: not getattr(record, "is_read", False))  # clients poll; the file has it
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", handlers=[terminal]
+    )
     logging.getLogger("alembic").setLevel(logging.WARNING)  # a dozen lines before ours, at the first start
     with Instance(config) as instance:
         instance.local_key()  # commands on this machine find it in the home

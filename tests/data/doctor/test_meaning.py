@@ -62,6 +62,6 @@ def test_the_command_asks_a_model_of_the_server(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
     path.write_bytes(jsonl(labelled(60)))
     command = ["data", "check", str(path), "--home", str(tmp_path / "home"), "--json", "--embeddings"]
-    ran = CliRunner().invoke(app, [*command, "tailor-mini-1"])
+    ran = CliRunner().invoke(app, [*command, "tailor-mini-2"])
     assert not any("--embeddings" in said for said in json.loads(ran.stdout)["files"][0]["unchecked"])
     assert CliRunner().invoke(app, [*command, "nobody/knows"]).exit_code != 0

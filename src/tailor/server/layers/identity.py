@@ -42,7 +42,8 @@ class Identity:
                 headers["openai-organization"] = self.organization
                 headers["x-content-type-options"] = "nosniff"
                 # Nothing that a caller wrote but the path, and that quoted (reliability R14).
-                log.info("%s %s %r %d", request_id, scope["method"], scope["path"], message["status"])
+                seen = (request_id, scope["method"], scope["path"], message["status"])
+                log.info("%s %s %r %d", *seen, extra={"is_read": seen[1] == "GET" and seen[3] < 400})
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
