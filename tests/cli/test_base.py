@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from tailor.cli import app
+from tailor.models import embedded_directory
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "base" / "tailor-mini-2.toml"
 
 PLAN = """
 name = "little"
@@ -68,6 +72,20 @@ def test_a_plan_becomes_a_base_and_running_it_again_changes_nothing(plan: Path) 
     again = run(plan)
     assert "step" not in again
     assert weights.read_bytes() == before
+
+
+def test_the_recipe_of_the_shipped_base_makes_one_of_its_shape(plan: Path) -> None:
+    shortened = re.sub(r"max_steps = \d+", "max_steps = 1", RECIPE.read_text())
+    start = RECIPE.parent / "tailor-mini-1"
+    plan.write_text(shortened.replace('base = "tailor-mini-1"', f'base = "{start}"'))
+    for name in ("plain", "mixed"):
+        (plan.parent / f"{name}.jsonl").write_bytes((plan.parent / "train.jsonl").read_bytes())
+    run(plan, "--threads", "1")
+    made, shipped = plan.parent / "work" / "4-chat" / "model", embedded_directory()
+    for name in ("config.json", "tokenizer.json", "chat_template.jinja"):
+        assert (made / name).read_bytes() == (shipped / name).read_bytes(), name
+    weights = "model.safetensors"
+    assert (made / weights).stat().st_size == (shipped / weights).stat().st_size
 
 
 @pytest.mark.parametrize(
