@@ -94,6 +94,7 @@ def test_the_recipe_of_the_shipped_base_makes_one_of_its_shape(plan: Path) -> No
         ('name = "x"\n[[stages]]\nname="a"\nfiles=[]\n', "where the base starts from"),
         ("name = \n", "not a TOML file"),
         (PLAN.replace("seed = 3", "sed = 3"), "sed"),
+        (PLAN.replace('"little"', '"tailor-mini-3"'), "kept for a base that ships"),
         (PLAN.replace('["train.jsonl"]\ntailor', '["gone.jsonl"]\ntailor'), "There is no file"),
         (PLAN.replace('"linear"', '"slow"'), "schedule is 'slow'"),
         ('name = "x"\n[start]\nbase = "nowhere"\n[[stages]]\nname="a"\nfiles=[]\n', "There is no base in"),

@@ -41,11 +41,13 @@ def create(
     from tailor.cli.base_plan import read_plan
     from tailor.cli.models import add
     from tailor.cli.view import View
+    from tailor.models import require_own_name
     from tailor.training import make_deterministic
     from tailor.training.pretraining import final_model, pretrain
 
     view = View.open(as_json=as_json)
     file = read_plan(plan, data)
+    require_own_name(file.plan.name)  # now, not after hours of training
     make_deterministic(threads or len(os.sched_getaffinity(0)))
     stages = tuple(_stages(file))
     start = _start(file, output, view)

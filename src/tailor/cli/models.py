@@ -81,10 +81,11 @@ def add(
     """Add a base model: safetensors and a chat template, no code. Works on the home itself."""
     from tailor.cli.options import home_of
     from tailor.cli.view import View
-    from tailor.models import fetch, inspect
+    from tailor.models import fetch, inspect, require_own_name
     from tailor.store import Store
 
     view = View.open(as_json=as_json)
+    require_own_name(name)
     directory = fetch(source)
     facts = inspect(directory)
     base = Store.open(home_of(home)).bases.add(

@@ -22,7 +22,15 @@ if TYPE_CHECKING:
         save_adapter,
     )
     from tailor.models.attention import ATTENTION_NAME, DenseLayout, Layout, PackedLayout
-    from tailor.models.catalogue import EMBEDDED_BASE, BaseFacts, embedded_directory, fetch, inspect
+    from tailor.models.catalogue import (
+        EMBEDDED_BASE,
+        EMBEDDED_FAMILY,
+        BaseFacts,
+        embedded_directory,
+        fetch,
+        inspect,
+        require_own_name,
+    )
     from tailor.models.counting import token_counter
     from tailor.models.devices import (
         choose_device,
@@ -79,7 +87,15 @@ _MODULES = {
         "save_adapter",
     ),
     "attention": ("ATTENTION_NAME", "DenseLayout", "Layout", "PackedLayout"),
-    "catalogue": ("EMBEDDED_BASE", "BaseFacts", "embedded_directory", "fetch", "inspect"),
+    "catalogue": (
+        "EMBEDDED_BASE",
+        "EMBEDDED_FAMILY",
+        "BaseFacts",
+        "embedded_directory",
+        "fetch",
+        "inspect",
+        "require_own_name",
+    ),
     "counting": ("token_counter",),
     "devices": (
         "choose_device",
@@ -125,6 +141,7 @@ __all__ = [
     "DenseLayout",
     "Dora",
     "EMBEDDED_BASE",
+    "EMBEDDED_FAMILY",
     "Layout",
     "LoadedModel",
     "Lora",
@@ -167,6 +184,7 @@ __all__ = [
     "read_adapter",
     "recompute_activations",
     "release_cached",
+    "require_own_name",
     "save_adapter",
     "save_full",
     "token_counter",

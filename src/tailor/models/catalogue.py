@@ -21,6 +21,9 @@ from tailor.models.tensors import read_header
 EMBEDDED_BASE = "tailor-mini-2"
 """Catalogue name of the base that ships inside the package."""
 
+EMBEDDED_FAMILY = "tailor-mini-"
+"""What the names of all bases begin with that ship now, did or will: a home renews them by itself."""
+
 MODEL_TYPES = frozenset(
     {
         "gemma",
@@ -102,6 +105,16 @@ class BaseFacts:
 def embedded_directory() -> Path:
     """Where the embedded base lies."""
     return Path(__file__).parent / "embedded"
+
+
+def require_own_name(name: str) -> None:
+    """Raise InvalidRequest if a base of the user's would be taken for one that ships with tailor."""
+    if name.startswith(EMBEDDED_FAMILY):
+        raise InvalidRequest(
+            f"'{name[:100]}' is kept for a base that ships with tailor.",
+            param="name",
+            remedy=f"Choose a name that does not begin with '{EMBEDDED_FAMILY}'.",
+        )
 
 
 def inspect(directory: Path) -> BaseFacts:

@@ -10,9 +10,6 @@ from pathlib import Path
 
 from tailor.store import Store
 
-_FAMILY = "tailor-mini-"
-"""What the names of all embedded bases begin with."""
-
 
 def add_first_base(store: Store) -> None:
     """Enter the embedded base into an empty catalogue; removed from a full one it stays away."""
@@ -27,9 +24,9 @@ def renew_embedded_base(store: Store) -> None:
     that one was; versions stay with the base they were trained on. A home that was moved takes its copies
     along.
     """
-    from tailor.models import EMBEDDED_BASE
+    from tailor.models import EMBEDDED_BASE, EMBEDDED_FAMILY
 
-    known = [base for base in store.bases.list() if base.name.startswith(_FAMILY)]
+    known = [base for base in store.bases.list() if base.name.startswith(EMBEDDED_FAMILY)]
     for base in known:
         own = store.own_base(base.name)
         if base.name != EMBEDDED_BASE and own.is_dir() and base.directory != str(own):
