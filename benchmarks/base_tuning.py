@@ -221,8 +221,8 @@ def main() -> None:
         for number, base in enumerate(given.models):
             learners[inspect(base).digest[:12]] = base
             if number == 0 and not given.without_twin:
-                name = f"untrained, {inspect(base).num_layers} layers"
-                learners[name] = untrained_twin(base, Path(scratch))
+                twin = f"untrained, {inspect(base).num_layers} layers"
+                learners[twin] = untrained_twin(base, Path(scratch))
         for name in given.sets.split(","):
             training, test = pairs_of(given.folder, name)
             for size in given.sizes.split(","):

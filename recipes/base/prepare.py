@@ -116,6 +116,10 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("output", type=Path)
     given = parser.parse_args()
+    if not (given.corpus / "train.jsonl.gz").is_file() or not (given.data / "dolly").is_dir():
+        parser.error(
+            "CORPUS_FOLDER needs train.jsonl.gz and valid.jsonl.gz, DATA_FOLDER dolly, medquad, sgd_dialogues"
+        )
     given.output.mkdir(parents=True, exist_ok=True)
     plain = list(corpus(given.corpus / "train.jsonl.gz"))
     chat = [

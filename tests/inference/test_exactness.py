@@ -116,7 +116,7 @@ def test_other_families_write_the_same(config: Any, loaded: LoadedModel) -> None
 
 
 def test_little_cache_memory_delays_answers_but_changes_none(loaded: LoadedModel, oracle: Any) -> None:
-    per_token = 8 * 2 * 64 * 4
+    per_token = loaded.model.config.num_hidden_layers * 2 * 64 * 4
     # 3 x 256 tokens: answers that pass 256 push each other out and are read again.
     limits = EngineLimits(cache_bytes=3 * 256 * per_token)
     questions = [prompt + prompts(loaded)[3] * 2 for prompt in prompts(loaded)[:3]]

@@ -90,7 +90,7 @@ def test_siblings_and_pushed_out_answers_keep_their_prefix(
     versions: dict[str, Path], wanted: dict[str, Any], loaded: LoadedModel
 ) -> None:
     shop = Shop(adapters={"prefix": read_adapter(versions["prefix"])}, context_length=768)
-    per_token = 8 * 2 * 64 * 4
+    per_token = loaded.model.config.num_hidden_layers * 2 * 64 * 4
     with LocalEngine(shop, EngineLimits(cache_bytes=3 * 256 * per_token)) as engine:
         result = engine.generate([ask(prompts(loaded)[0], adapter_key("prefix"), n=3, max_tokens=10)])[0]
         assert [list(choice.token_ids) for choice in result.choices] == [wanted["prefix"][0]] * 3

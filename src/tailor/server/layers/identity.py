@@ -42,8 +42,9 @@ class Identity:
                 headers["openai-organization"] = self.organization
                 headers["x-content-type-options"] = "nosniff"
                 # Nothing that a caller wrote but the path, and that quoted (reliability R14).
-                seen = (request_id, scope["method"], scope["path"], message["status"])
-                log.info("%s %s %r %d", *seen, extra={"is_read": seen[1] == "GET" and seen[3] < 400})
+                method, status = scope["method"], message["status"]
+                is_read = method == "GET" and status < 400
+                log.info("%s %s %r %d", request_id, method, scope["path"], status, extra={"is_read": is_read})
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
